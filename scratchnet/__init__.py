@@ -1,0 +1,37 @@
+"""scratchnet: a dense network from scratch, under Keras's names.
+
+Only names live here. To read the code, begin with `engines/reference.py`, then `layers.py`,
+`losses.py`, `objective.py`, `optimizers.py` and `model.py`.
+"""
+
+from scratchnet import (
+    activations,
+    callbacks,
+    config,
+    datasets,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    optimizers,
+    utils,
+)
+from scratchnet.layers import Input
+from scratchnet.sequential import Sequential
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Input",
+    "Sequential",
+    "activations",
+    "callbacks",
+    "config",
+    "datasets",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "utils",
+]

@@ -1,0 +1,47 @@
+"""Process-wide settings, as `keras.config` has them: the float type, the fuzz, the engine.
+
+A setting is read when a model is built (`floatx`) or compiled (`engine`); changing it later leaves
+existing models as they are. It refuses to hold anything that belongs to one model.
+"""
+
+from __future__ import annotations
+
+from scratchnet.engines import ENGINE_NAMES
+from scratchnet.engines.reference import EPSILON
+from scratchnet.utils import nearest
+
+_FLOAT_TYPES = ("float32", "float64")
+_settings = {"floatx": "float32", "engine": "auto"}
+
+
+def floatx() -> str:
+    """The dtype of new models, `"float32"` unless set.
+
+    >>> floatx()
+    'float32'
+    """
+    return _settings["floatx"]
+
+
+def set_floatx(value: str) -> None:
+    """Make new models compute in `"float32"` or `"float64"`.
+
+    Raises:
+        ValueError: for another dtype. Half precision is refused: nothing here is derived for it.
+    """
+    _settings["floatx"] = nearest("floatx", value, _FLOAT_TYPES)
+
+
+def epsilon() -> float:
+    """The fuzz that keeps probabilities off 0 and 1 before a logarithm, 1e-7 as in Keras."""
+    return EPSILON
+
+
+def engine() -> str:
+    """The engine that `compile` takes unless told otherwise."""
+    return _settings["engine"]
+
+
+def set_engine(name: str) -> None:
+    """Choose `"auto"` (compiled where it applies), `"reference"` or `"compiled"`."""
+    _settings["engine"] = nearest("engine", name, ("auto", *ENGINE_NAMES))

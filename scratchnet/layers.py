@@ -1,0 +1,227 @@
+"""The layers: what each computes forward, and what it passes back.
+
+A layer owns its description and nothing else: its parameters are views of the model's one vector,
+handed in at every call, and its gradients are written into views of a second one. Forward returns
+(output, cache) and backward takes the cache, so no state hides between them. The activation is
+applied by the model after `forward`, which is how the loss gets to see the logits. The arithmetic
+is the engine's (`engines/reference.py`). Read `losses.py` and `objective.py` next.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from scratchnet import activations, initializers
+from scratchnet.engines import Array, Engine
+from scratchnet.initializers import Initializer
+from scratchnet.inputs import Shape, check_count, check_shape
+from scratchnet.utils import through_float32
+
+Params = dict[str, Array]
+
+
+class Input:
+    """The shape of one sample, at the head of a Sequential: `Input(shape=(28, 28))`."""
+
+    def __init__(self, shape: Sequence[int], name: str | None = None):
+        self.shape = check_shape(shape)
+        self.name = name
+
+
+class Layer:
+    """What a model asks of a layer. Subclass it for your own: `parameters`, `forward`, `backward`.
+
+    `Z, cache = forward(X, params, engine)` and `dX = backward(dZ, cache, params, grads, engine)`,
+    where backward fills every array of `grads` in place.
+    """
+
+    activation = "linear"
+
+    def __init__(self, *, input_shape: Sequence[int] | None = None, name: str | None = None):
+        self.given_shape = None if input_shape is None else check_shape(input_shape)
+        self.name = name or ""
+        self.input_shape: Shape | None = None
+        self.params: Params = {}
+        self.grads: Params = {}
+
+    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Initializer]]:
+        """The shape and the initializer of each parameter, in the order of `get_weights()`."""
+        return {}
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def forward(self, X: Array, params: Params, engine: Engine) -> tuple[Array, Any]:
+        raise NotImplementedError(f"{type(self).__name__} must define forward(X, params, engine).")
+
+    def backward(
+        self,
+        dZ: Array,
+        cache: Any,
+        params: Params,
+        grads: Params,
+        engine: Engine,
+        need_dX: bool = True,
+    ) -> Array | None:
+        raise NotImplementedError(f"{type(self).__name__} must define backward(dZ, cache, ...).")
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, as JSON takes them, that make this layer again."""
+        return {"name": self.name}
+
+    @property
+    def built(self) -> bool:
+        return self.input_shape is not None
+
+    @property
+    def output_shape(self) -> Shape:
+        if self.input_shape is None:
+            raise ValueError(f"layer {self.name!r} has no shape yet: give the model an Input.")
+        return self.compute_output_shape(self.input_shape)
+
+    @property
+    def weights(self) -> list[Array]:
+        """The parameters themselves, not copies: writing to them changes the model."""
+        return list(self.params.values())
+
+    def get_weights(self) -> list[Array]:
+        return [array.copy() for array in self.weights]
+
+    def count_params(self) -> int:
+        return sum(array.size for array in self.weights)
+
+
+class Flatten(Layer):
+    """Z (B, I) = X (B, ...) with all axes but the first laid end to end, the last one fastest."""
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (math.prod(input_shape),)
+
+    def forward(self, X: Array, params: Params, engine: Engine) -> tuple[Array, Any]:
+        return X.reshape(len(X), -1), X.shape
+
+    def backward(
+        self,
+        dZ: Array,
+        cache: Any,
+        params: Params,
+        grads: Params,
+        engine: Engine,
+        need_dX: bool = True,
+    ) -> Array:
+        """Nothing is computed forward, so the gradient only gets its shape back."""
+        return dZ.reshape(cache)
+
+
+class Rescaling(Layer):
+    """Z = X scale + offset, for instance `Rescaling(1 / 255)` from pixels to [0, 1].
+
+    Keras rounds both numbers to float32 even in float64: so does this.
+    Source: Keras, layers/preprocessing/rescaling.py.
+    """
+
+    def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.scale, self.offset = float(scale), float(offset)
+
+    def forward(self, X: Array, params: Params, engine: Engine) -> tuple[Array, Any]:
+        return X * through_float32(self.scale) + through_float32(self.offset), None
+
+    def backward(
+        self,
+        dZ: Array,
+        cache: Any,
+        params: Params,
+        grads: Params,
+        engine: Engine,
+        need_dX: bool = True,
+    ) -> Array:
+        """Z = X scale + offset, so dX = dZ scale."""
+        return dZ * through_float32(self.scale)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"scale": self.scale, "offset": self.offset, "name": self.name}
+
+
+class Dense(Layer):
+    """Z = X W + b with X (B, I), kernel W (I, O), bias b (O,); the model then applies f(Z).
+
+    Arguments as in Keras; the kernel begins Glorot uniform, the bias at 0.
+
+    Raises:
+        ValueError: for units that are not a positive integer, or an unknown name.
+
+    >>> layer = Dense(50, activation="relu")
+    >>> layer.compute_output_shape((784,))
+    (50,)
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Callable[..., Any] | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | Initializer = "glorot_uniform",
+        bias_initializer: str | Initializer = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.units = check_count("Dense: units", units)
+        self.activation = activations.name_of(activation)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Initializer]]:
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"Dense got samples of shape {input_shape}: expected one axis of features. "
+                "Put a Flatten before it."
+            )
+        kernel = {"kernel": ((input_shape[0], self.units), self.kernel_initializer)}
+        return kernel | ({"bias": ((self.units,), self.bias_initializer)} if self.use_bias else {})
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (self.units,)
+
+    def forward(self, X: Array, params: Params, engine: Engine) -> tuple[Array, Any]:
+        """Z = X W + b."""
+        return engine.dense(X, params["kernel"], params.get("bias")), X
+
+    def backward(
+        self,
+        dZ: Array,
+        cache: Any,
+        params: Params,
+        grads: Params,
+        engine: Engine,
+        need_dX: bool = True,
+    ) -> Array | None:
+        """Z = X W + b, so dW = X^T dZ, db = sum_b dZ_b, dX = dZ W^T."""
+        return engine.dense_backward(
+            dZ, cache, params["kernel"], grads["kernel"], grads.get("bias"), need_dX
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "units": self.units,
+            "activation": self.activation,
+            "use_bias": self.use_bias,
+            "name": self.name,
+        }
+
+    @property
+    def kernel(self) -> Array:
+        """W (I, O), a view of the model's vector."""
+        return self.params["kernel"]
+
+    @property
+    def bias(self) -> Array | None:
+        """b (O,), a view of the model's vector, or None."""
+        return self.params.get("bias")
+
+
+LAYERS: dict[str, type[Layer]] = {"Flatten": Flatten, "Rescaling": Rescaling, "Dense": Dense}
+"""The layers that a saved file may name."""

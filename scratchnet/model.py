@@ -1,0 +1,175 @@
+"""The network: one vector of parameters, a stack of layers, backpropagation, one training step.
+
+The model owns the order of things. `theta` holds every parameter and `grad` its gradient; layers
+see views of both. `forward` and `backward` are backpropagation, whole; `train_step` is all that is
+ever learned from a batch. It refuses graphs with branches: a stack is all that this network needs.
+This is the last file of the core; `sequential.py` dresses it in Keras's names, and `gradcheck.py`
+and `keras_ref/lockstep.py` prove it right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchnet import config
+from scratchnet.engines import Array, Engine, reference
+from scratchnet.inputs import Data, Shape
+from scratchnet.layers import Input, Layer, Params
+from scratchnet.objective import Objective
+from scratchnet.optimizers import Optimizer
+from scratchnet.utils import aligned_zeros, generator
+
+
+class Stage(NamedTuple):
+    """What a layer leaves behind on the way forward, for the way back."""
+
+    Z: Array
+    A: Array
+    cache: Any
+
+
+class Network:
+    """A stack of layers over one vector.
+
+    Attributes:
+        theta, grad: (P,) every parameter, and its gradient after `gradient`; layer by layer, kernel
+            before bias, the rows of a kernel one after the other.
+        rng: the Generator behind initial weights and shuffling.
+        engine, objective, optimizer: what computes, what is minimised, and how.
+    """
+
+    engine: Engine = reference.ENGINE
+    objective: Objective
+    optimizer: Optimizer
+
+    def __init__(
+        self,
+        layers: Iterable[Layer | Input] | None = None,
+        seed: int | np.random.Generator | None = None,
+    ):
+        self.rng = generator(seed)
+        self.layers: list[Layer] = []
+        self.theta = self.grad = np.zeros(0)
+        self._input_shape: Shape | None = None
+        for layer in layers or []:
+            self.add(layer)
+
+    # --- building: layers, and one vector under all of their parameters ---------------------------
+
+    def add(self, layer: Layer | Input) -> None:
+        """Put a layer on top. Parameters that exist keep their values."""
+        if isinstance(layer, Input):
+            if self.layers or self._input_shape:
+                raise ValueError("add: an Input is the first thing in a model, and only that.")
+            self._input_shape = layer.shape
+            return
+        if not isinstance(layer, Layer):
+            raise TypeError(f"add: got {layer!r}: expected a layer, such as Dense(10).")
+        taken = {other.name for other in self.layers}
+        if layer.built or layer.name in taken:
+            raise ValueError(f"add: layer {layer.name!r} is in a model already: make a new one.")
+        stem = type(layer).__name__.lower()
+        names = (stem if n == 0 else f"{stem}_{n}" for n in range(len(taken) + 1))
+        layer.name = layer.name or next(name for name in names if name not in taken)
+        shape = self._input_shape or layer.given_shape
+        if shape is not None:
+            self._lay_out(shape, [*self.layers, layer])
+        self._input_shape = shape
+        self.layers.append(layer)
+
+    def _lay_out(self, shape: Shape, layers: list[Layer]) -> None:
+        """Make theta and grad for these layers, and hand each layer its views."""
+        inputs, specs = [shape], []
+        for layer in layers:
+            specs.append(layer.parameters(inputs[-1]))
+            inputs.append(layer.compute_output_shape(inputs[-1]))
+        dtype = self.theta.dtype if self.theta.size else np.dtype(config.floatx())
+        values = [
+            layer.params[name] if layer.built else initializer(size, dtype, self.rng)
+            for layer, spec in zip(layers, specs, strict=True)
+            for name, (size, initializer) in spec.items()
+        ]
+        self._shapes = [{name: size for name, (size, _) in spec.items()} for spec in specs]
+        self.theta = aligned_zeros(sum(value.size for value in values), dtype)
+        self.grad = aligned_zeros(self.theta.size, dtype)
+        np.concatenate([np.zeros(0, dtype), *(v.ravel() for v in values)], out=self.theta)
+        params, grads = self.views(self.theta), self.views(self.grad)
+        for i, layer in enumerate(layers):
+            layer.input_shape, layer.params, layer.grads = inputs[i], params[i], grads[i]
+
+    def views(self, vector: Array) -> list[Params]:
+        """A vector of all parameters (P,), of any dtype, as each layer's named arrays."""
+        views, start = [], 0
+        for shapes in self._shapes:
+            params = {}
+            for name, shape in shapes.items():
+                stop = start + math.prod(shape)
+                params[name] = vector[start:stop].reshape(shape)
+                start = stop
+            views.append(params)
+        return views
+
+    @property
+    def built(self) -> bool:
+        return bool(self.layers) and all(layer.built for layer in self.layers)
+
+    @property
+    def weights(self) -> list[Array]:
+        """Every parameter, layer by layer: views, so that writing to them changes the model."""
+        return [array for layer in self.layers for array in layer.weights]
+
+    # --- backpropagation --------------------------------------------------------------------------
+
+    def forward(self, X: Array, params: list[Params], engine: Engine) -> list[Stage]:
+        """X (B, ...) through every layer: Z = layer(A below), A = f(Z), kept for the way back."""
+        tape: list[Stage] = []
+        for layer, own in zip(self.layers, params, strict=True):
+            Z, cache = layer.forward(tape[-1].A if tape else X, own, engine)
+            tape.append(Stage(Z, engine.activations[layer.activation].forward(Z), cache))
+        return tape
+
+    def backward(self, dZ: Array, tape: list[Stage]) -> None:
+        """dZ of the head back through every layer: fills `grad`, and stops where nothing learns."""
+        lowest = next((i for i, shapes in enumerate(self._shapes) if shapes), len(tape))
+        for i in reversed(range(lowest, len(tape))):
+            layer = self.layers[i]
+            dA = layer.backward(
+                dZ, tape[i].cache, layer.params, layer.grads, self.engine, need_dX=i > lowest
+            )
+            if dA is not None and i > lowest:
+                below, name = tape[i - 1], self.layers[i - 1].activation
+                dZ = self.engine.activations[name].backward(dA, below.Z, below.A)
+
+    def run(self, X: Array) -> list[Stage]:
+        """`forward` in the model's dtype, on its own parameters and engine."""
+        params = [layer.params for layer in self.layers]
+        return self.forward(X.astype(self.theta.dtype, copy=False), params, self.engine)
+
+    def gradient(self, batch: Data) -> tuple[Any, Array]:
+        """The loss and the outputs (B, K) of a batch; its gradient is left in `grad`."""
+        tape = self.run(batch.x)
+        head = tape[-1]
+        loss, dZ = self.objective.value_and_gradient(head.Z, head.A, batch.y, batch.weights)
+        self.backward(dZ, tape)
+        return loss, head.A
+
+    def train_step(self, batch: Data) -> tuple[Any, Array]:
+        """Forward, backward, update: one step. Loss and outputs are those from before the step."""
+        loss, outputs = self.gradient(batch)
+        self.optimizer.step(self.engine, self.theta, self.grad)
+        return loss, outputs
+
+    def loss_of(self, theta: Array, batch: Data) -> Any:
+        """The loss of a batch as a pure function of a vector (P,), real or complex.
+
+        It computes in theta's dtype, always on the reference engine, and changes nothing. With a
+        step of ih in one entry, the imaginary part over h is the derivative (Squire & Trapp 1998).
+        """
+        X = batch.x.astype(theta.real.dtype, copy=False)
+        head = self.forward(X, self.views(theta), reference.ENGINE)[-1]
+        objective = Objective(self.objective.loss, self.layers[-1].activation)
+        return objective.value(head.Z, head.A, batch.y, batch.weights)

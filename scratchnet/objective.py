@@ -1,0 +1,79 @@
+"""From the last pre-activations to the loss and its gradient: head, loss and reading, as one thing.
+
+Keras lets the loss peek behind the head: a softmax or sigmoid output carries its logits along, and
+cross-entropy takes those. Here that is one lookup in one table instead of an attribute on an array.
+Both engines use the same rows. Read `optimizers.py` next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scratchnet.engines import Array, Engine, reference
+from scratchnet.losses import Loss
+
+
+class Row(NamedTuple):
+    """What the loss looks at, Z (pre-activations) or A (outputs), and the engine's function."""
+
+    reads: str
+    function: str
+
+
+TABLE: dict[tuple[str, str], Row] = {
+    # family of the loss               reading                    reads  function
+    ("sparse_categorical_crossentropy", "logits"):        Row("Z", "softmax_cross_entropy"),
+    ("sparse_categorical_crossentropy", "as_logits"):     Row("A", "softmax_cross_entropy"),
+    ("sparse_categorical_crossentropy", "probabilities"): Row("A", "normalized_cross_entropy"),
+    ("sparse_categorical_crossentropy", "clipped"):       Row("A", "clipped_cross_entropy"),
+    ("categorical_crossentropy", "logits"):               Row("Z", "softmax_cross_entropy"),
+    ("categorical_crossentropy", "as_logits"):            Row("A", "softmax_cross_entropy"),
+    ("categorical_crossentropy", "probabilities"):        Row("A", "normalized_cross_entropy"),
+    ("mean_squared_error", "outputs"):                    Row("A", "mean_squared_error"),
+}  # fmt: skip
+
+
+class Objective:
+    """What a compiled model minimises, for the loss and the head activation it was made from."""
+
+    def __init__(self, loss: Loss, head: str, engine: Engine = reference.ENGINE):
+        self.loss = loss
+        self.reads, self.function = TABLE[loss.family, loss.reading(head)]
+        self.kernel = engine.losses[self.function]
+        self.head = engine.activations[head]
+
+    def losses(self, Z: Array, A: Array, y: Array) -> tuple[Array, Array, Any]:
+        """Z and A = head(Z), both (B, K), and y -> losses (B,), targets T (B, K), cache."""
+        T = self.loss.targets(y, Z.shape[-1], Z.real.dtype)
+        losses, cache = self.kernel.forward(Z if self.reads == "Z" else A, T)
+        return losses, T, cache
+
+    def value(self, Z: Array, A: Array, y: Array, weights: Array | None) -> Any:
+        """The loss of the batch, a scalar of Z's dtype: sum_b share_b l_b."""
+        losses, _, _ = self.losses(Z, A, y)
+        return np.sum(losses * self.share(weights, losses))
+
+    def value_and_gradient(
+        self, Z: Array, A: Array, y: Array, weights: Array | None
+    ) -> tuple[Any, Array]:
+        """The loss and dZ (B, K): through the head's derivative only if the loss read A.
+
+        loss = sum_b share_b l_b, so dl_b = share_b.
+        """
+        losses, T, cache = self.losses(Z, A, y)
+        share = self.share(weights, losses)
+        dF = self.kernel.backward(share, T, cache)
+        dZ = dF if self.reads == "Z" else self.head.backward(dF, Z, A)
+        return np.sum(losses * share), dZ
+
+    def share(self, weights: Array | None, losses: Array) -> Array:
+        """What each sample's loss counts in the batch's, (B,): w_b / B unless reduced otherwise."""
+        w = np.ones_like(losses.real) if weights is None else weights
+        if self.loss.reduction in ("sum", "none"):
+            return w
+        if self.loss.reduction == "mean_with_sample_weight" and weights is not None:
+            total = np.sum(w)
+            return w / total if total else np.zeros_like(w)
+        return w / len(w)
