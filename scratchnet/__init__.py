@@ -13,6 +13,7 @@ from scratchnet import (
     layers,
     losses,
     metrics,
+    models,
     optimizers,
     utils,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "layers",
     "losses",
     "metrics",
+    "models",
     "optimizers",
     "utils",
 ]

@@ -53,7 +53,7 @@ class Network:
     ):
         self.rng = generator(seed)
         self.layers: list[Layer] = []
-        self.theta = self.grad = np.zeros(0)
+        self.theta = self.grad = np.zeros(0, config.floatx())
         self._input_shape: Shape | None = None
         for layer in layers or []:
             self.add(layer)
@@ -87,7 +87,7 @@ class Network:
         for layer in layers:
             specs.append(layer.parameters(inputs[-1]))
             inputs.append(layer.compute_output_shape(inputs[-1]))
-        dtype = self.theta.dtype if self.theta.size else np.dtype(config.floatx())
+        dtype = self.theta.dtype
         values = [
             layer.params[name] if layer.built else initializer(size, dtype, self.rng)
             for layer, spec in zip(layers, specs, strict=True)
@@ -132,29 +132,45 @@ class Network:
             tape.append(Stage(Z, engine.activations[layer.activation].forward(Z), cache))
         return tape
 
-    def backward(self, dZ: Array, tape: list[Stage]) -> None:
-        """dZ of the head back through every layer: fills `grad`, and stops where nothing learns."""
-        lowest = next((i for i, shapes in enumerate(self._shapes) if shapes), len(tape))
+    def backward(
+        self,
+        dZ: Array,
+        tape: list[Stage],
+        params: list[Params],
+        grads: list[Params],
+        engine: Engine,
+    ) -> None:
+        """dZ of the head back through every layer: fills `grads`, stops where nothing learns."""
+        lowest = next((i for i, own in enumerate(params) if own), len(tape))
         for i in reversed(range(lowest, len(tape))):
-            layer = self.layers[i]
-            dA = layer.backward(
-                dZ, tape[i].cache, layer.params, layer.grads, self.engine, need_dX=i > lowest
+            below = tape[i - 1] if i > lowest else None
+            dA = self.layers[i].backward(
+                dZ, tape[i].cache, params[i], grads[i], engine, need_dX=below is not None
             )
-            if dA is not None and i > lowest:
-                below, name = tape[i - 1], self.layers[i - 1].activation
-                dZ = self.engine.activations[name].backward(dA, below.Z, below.A)
+            if below is not None and dA is not None:
+                activation = engine.activations[self.layers[i - 1].activation]
+                dZ = activation.backward(dA, below.Z, below.A)
+
+    @property
+    def params(self) -> list[Params]:
+        """The named arrays of each layer, views of `theta`."""
+        return [layer.params for layer in self.layers]
+
+    @property
+    def grads(self) -> list[Params]:
+        """Their gradients, views of `grad`."""
+        return [layer.grads for layer in self.layers]
 
     def run(self, X: Array) -> list[Stage]:
         """`forward` in the model's dtype, on its own parameters and engine."""
-        params = [layer.params for layer in self.layers]
-        return self.forward(X.astype(self.theta.dtype, copy=False), params, self.engine)
+        return self.forward(X.astype(self.theta.dtype, copy=False), self.params, self.engine)
 
     def gradient(self, batch: Data) -> tuple[Any, Array]:
         """The loss and the outputs (B, K) of a batch; its gradient is left in `grad`."""
         tape = self.run(batch.x)
         head = tape[-1]
         loss, dZ = self.objective.value_and_gradient(head.Z, head.A, batch.y, batch.weights)
-        self.backward(dZ, tape)
+        self.backward(dZ, tape, self.params, self.grads, self.engine)
         return loss, head.A
 
     def train_step(self, batch: Data) -> tuple[Any, Array]:

@@ -8,6 +8,7 @@ happened. Where it differs from Keras on purpose, the README's ledger says so.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -111,6 +112,12 @@ class Sequential(Network):
 
         (print_fn or print)(summary_text(self))
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole model to an `.npz` file; `models.load_model` reads it."""
+        from scratchnet.models import save_model
+
+        save_model(self, path)
+
     # --- beyond Keras: what learners and provers look at ------------------------------------------
 
     def loss_and_gradients(
@@ -171,7 +178,7 @@ class Sequential(Network):
         self.threads = None if threads is None else inputs.check_count("threads", threads)
         self.optimizer = chosen_optimizer
         self.loss = chosen_loss
-        self._metrics = (tuple(metrics or ()), tuple(weighted_metrics or ()))
+        self.metrics_asked = (tuple(metrics or ()), tuple(weighted_metrics or ()))
 
     def fit(
         self,
@@ -342,7 +349,9 @@ class Sequential(Network):
 
     def _meters(self, data: Data) -> metrics.Meters:
         classes = self.layers[-1].output_shape[-1]
-        plain, weighted = ([metrics.get(m, data.y, classes) for m in ms] for ms in self._metrics)
+        plain, weighted = (
+            [metrics.get(m, data.y, classes) for m in ms] for ms in self.metrics_asked
+        )
         return metrics.Meters(plain, weighted)
 
     def _require_built(self) -> None:

@@ -1,0 +1,110 @@
+"""A model to a file and back, whole: architecture, weights, optimizer, generator.
+
+`keras.models` has the same names. A model that was saved in the middle of training goes on from
+there to the same bits. Files name layers, losses and optimizers of this package only; a layer of
+your own is refused when saving.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from scratchnet import losses, optimizers, saving
+from scratchnet.layers import LAYERS, Input
+from scratchnet.saving import SavedStateError, State
+from scratchnet.sequential import Sequential
+from scratchnet.utils import nearest
+
+__all__ = ["Sequential", "load_model", "save_model"]
+
+FORMAT = 1
+
+
+def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
+    """Write `model` to an `.npz` file at `path`."""
+    saving.save(path, state_of(model))
+
+
+def load_model(path: str | os.PathLike[str]) -> Sequential:
+    """The model in a file, compiled if it was; `SavedStateError` for a file that holds none."""
+    state = saving.load(path)
+    try:
+        return model_of(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SavedStateError(f"{path}: not a model that can be rebuilt: {error}") from error
+
+
+def state_of(model: Sequential) -> State:
+    """Everything that decides what the model does next, as plain data."""
+    model.count_params()  # refuses a model without weights
+    for layer in model.layers:
+        if LAYERS.get(type(layer).__name__) is not type(layer):
+            raise ValueError(
+                f"layer {layer.name!r} is a {type(layer).__name__}: only {', '.join(LAYERS)} can be "
+                "saved. Save get_weights() instead, and build the model in code."
+            )
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "name": model.name,
+        "dtype": model.theta.dtype.name,
+        "input_shape": model.input_shape[1:],
+        "layers": [[type(layer).__name__, layer.get_config()] for layer in model.layers],
+        "rng": model.rng.bit_generator.state,
+    }
+    arrays = {
+        f"{layer.name}/{name}": array
+        for layer in model.layers
+        for name, array in layer.params.items()
+    }
+    if model.compiled:
+        config["loss"] = [type(model.loss).__name__, model.loss.get_config()]
+        config["optimizer"] = [type(model.optimizer).__name__, model.optimizer.get_config()]
+        config["iterations"] = model.optimizer.iterations
+        config["metrics"] = [[getattr(m, "name", m) for m in ms] for ms in model.metrics_asked]
+        arrays |= {f"slots/{name}": slot for name, slot in model.optimizer.slots.items()}
+    return State(config, arrays)
+
+
+def model_of(state: State) -> Sequential:
+    """The model that `state_of` described."""
+    config, arrays = state
+    if config.get("format") != FORMAT:
+        raise ValueError(f"format {config.get('format')!r}: expected {FORMAT}")
+    rng = np.random.default_rng()
+    stack = [
+        LAYERS[nearest("layer", kind, LAYERS)](**options) for kind, options in config["layers"]
+    ]
+    model = Sequential(name=str(config["name"]), seed=rng)
+    model.theta = model.theta.astype(nearest("dtype", config["dtype"], saving.DTYPES))
+    for item in (Input(config["input_shape"]), *stack):
+        model.add(item)
+    for layer in model.layers:
+        for name, view in layer.params.items():
+            _fill(view, arrays, f"{layer.name}/{name}")
+    if "optimizer" in config:
+        kind, options = config["optimizer"]
+        optimizer = optimizers.OPTIMIZERS[nearest("optimizer", kind, optimizers.OPTIMIZERS)](
+            **options
+        )
+        kind, options = config["loss"]
+        loss = losses.LOSSES[nearest("loss", kind, losses.LOSSES)](**options)
+        model.compile(optimizer, loss, *config["metrics"])
+        optimizer.iterations = int(config["iterations"])
+        if any(name.startswith("slots/") for name in arrays):
+            optimizer.build(model.theta)
+            for name, slot in optimizer.slots.items():
+                _fill(slot, arrays, f"slots/{name}")
+    rng.bit_generator.state = config["rng"]
+    return model
+
+
+def _fill(view: np.ndarray[Any, Any], arrays: dict[str, Any], name: str) -> None:
+    array = arrays[name]
+    if array.shape != view.shape or array.dtype != view.dtype:
+        raise ValueError(
+            f"{name} is {array.dtype} {array.shape}, expected {view.dtype} {view.shape}"
+        )
+    view[...] = array

@@ -1,0 +1,1 @@
+"""Tools for testing hand-written backprop, this project's or your own."""

@@ -1,0 +1,97 @@
+"""How large a gradient's terms are before they cancel: the scale S that rounding is measured by.
+
+A backward pass adds terms of both signs, and what rounding does is in proportion to the terms, not
+to their sum: after training, p - 1 is tiny while p and 1 are not, and a correct gradient's relative
+error reaches 5e-3. S is what the backward pass gives when every minus is a plus and every array its
+absolute value; a correct gradient g in float64 obeys |g - exact| <= 1e-12 S.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from scratchnet.engines import Activation, Array, Loss, reference
+from scratchnet.engines.reference import ENGINE
+from scratchnet.inputs import Data
+from scratchnet.model import Network, Stage
+
+
+def _sigmoid(dA: Array, Z: Array, A: Array) -> Array:
+    return dA * A * (1 + A)
+
+
+def _tanh(dA: Array, Z: Array, A: Array) -> Array:
+    return dA * (1 + A * A)
+
+
+def _softmax(dA: Array, Z: Array, A: Array) -> Array:
+    return A * (dA + np.sum(dA * A, axis=-1, keepdims=True))
+
+
+def _softmax_cross_entropy(dl: Array, T: Array, log_p: Array) -> Array:
+    # exp(log p) is as wrong as log p is large: its rounding counts too.
+    sums = np.sum(T, axis=-1, keepdims=True)
+    return dl[:, None] * (np.exp(log_p) * (1 + np.abs(log_p)) * sums + T)
+
+
+def _normalized_cross_entropy(dl: Array, T: Array, cache: Any) -> Array:
+    Q, total, inside = cache
+    dQ = np.where(inside, dl[:, None] * T / np.where(inside, Q, 1), 0)
+    return (dQ + np.sum(dQ * Q, axis=-1, keepdims=True)) / np.abs(total)
+
+
+def _clipped_cross_entropy(dl: Array, T: Array, cache: Any) -> Array:
+    clipped, inside, log_p = cache
+    return np.where(inside, _softmax_cross_entropy(dl, T, log_p) / clipped, 0)
+
+
+def _mean_squared_error(dl: Array, T: Array, difference: Array) -> Array:
+    A = difference + T
+    return dl[:, None] * (2 / difference.shape[-1]) * (np.abs(A) + np.abs(T))
+
+
+_DERIVATIVES = {"sigmoid": _sigmoid, "tanh": _tanh, "softmax": _softmax}
+_LOSSES = {
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "normalized_cross_entropy": _normalized_cross_entropy,
+    "clipped_cross_entropy": _clipped_cross_entropy,
+    "mean_squared_error": _mean_squared_error,
+}
+MAGNITUDE = replace(
+    ENGINE,
+    name="magnitude",
+    activations={
+        name: Activation(a.forward, _DERIVATIVES.get(name, a.backward))
+        for name, a in ENGINE.activations.items()
+    },
+    losses={name: Loss(loss.forward, _LOSSES[name]) for name, loss in ENGINE.losses.items()},
+)
+"""The reference engine with every minus of its backward functions turned into a plus."""
+
+
+def gradient_scale(network: Network, batch: Data) -> Array:
+    """S (P,) for the gradient of a batch, in the order of theta; every entry is >= 0."""
+    tape = network.forward(batch.x.astype(network.theta.dtype), network.params, reference.ENGINE)
+    head, objective = tape[-1], network.objective
+    losses, T, cache = objective.losses(head.Z, head.A, batch.y)
+    dF = MAGNITUDE.losses[objective.function].backward(
+        np.abs(objective.share(batch.weights, losses)), np.abs(T), cache
+    )
+    if objective.reads == "A":
+        name = network.layers[-1].activation
+        dF = MAGNITUDE.activations[name].backward(dF, head.Z, head.A)
+    scale = np.zeros_like(network.theta)
+    absolute = [
+        Stage(s.Z, np.abs(s.A) if s.A is not s.Z else s.A, _absolute(s.cache)) for s in tape
+    ]
+    network.backward(
+        dF, absolute, network.views(np.abs(network.theta)), network.views(scale), MAGNITUDE
+    )
+    return scale
+
+
+def _absolute(cache: Any) -> Any:
+    return np.abs(cache) if isinstance(cache, np.ndarray) else cache

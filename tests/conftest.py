@@ -1,0 +1,73 @@
+"""What every test may lean on: MNIST, Keras, Hypothesis's profiles, and a loud word when one lacks.
+
+A test that can't run for lack of data or TensorFlow skips and says so at the end; with
+SCRATCHNET_REQUIRE_ALL=1, as in continuous integration, it fails instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from scratchnet import config, datasets
+
+settings.register_profile("dev", deadline=None, max_examples=25)
+settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile(
+    "nightly",
+    deadline=None,
+    max_examples=10_000,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+REQUIRED = os.environ.get("SCRATCHNET_REQUIRE_ALL") == "1"
+HAS_KERAS = importlib.util.find_spec("tensorflow") is not None
+MISSING: set[str] = set()
+
+
+def absent(what: str) -> None:
+    """Skip for lack of `what`, or fail where nothing may lack."""
+    if REQUIRED:
+        pytest.fail(f"{what}; SCRATCHNET_REQUIRE_ALL=1 allows no skip")
+    MISSING.add(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """The four arrays x_train, y_train, x_test, y_test of the real MNIST."""
+    try:
+        (x_train, y_train), (x_test, y_test) = datasets.mnist.load_data(download=False)
+    except datasets.DatasetError as error:
+        absent(f"no MNIST: {error}")
+    return x_train, y_train, x_test, y_test
+
+
+@pytest.fixture(autouse=True)
+def default_settings() -> Iterator[None]:
+    """Each test begins and ends in float32 on the default engine."""
+    yield
+    config.set_floatx("float32")
+    config.set_engine("auto")
+
+
+def pytest_ignore_collect(collection_path):
+    """Without TensorFlow the tests under tests/keras can't even be imported."""
+    if collection_path.name == "keras" and collection_path.parent.name == "tests":
+        if HAS_KERAS:
+            return None
+        if REQUIRED:
+            raise pytest.UsageError("no TensorFlow; SCRATCHNET_REQUIRE_ALL=1 allows no skip")
+        MISSING.add("no TensorFlow: nothing under tests/keras was run")
+        return True
+    return None
+
+
+def pytest_terminal_summary(terminalreporter):
+    for what in sorted(MISSING):
+        terminalreporter.write_line(f"LOUD SKIP: {what}", yellow=True, bold=True)
