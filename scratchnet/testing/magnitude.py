@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.engines import Activation, Array, Loss, reference
+from scratchnet.engines import Activation, Array, Loss
 from scratchnet.engines.reference import ENGINE
 from scratchnet.inputs import Data
 from scratchnet.model import Network, Stage
@@ -72,9 +72,10 @@ MAGNITUDE = replace(
 """The reference engine with every minus of its backward functions turned into a plus."""
 
 
-def gradient_scale(network: Network, batch: Data) -> Array:
-    """S (P,) for the gradient of a batch, in the order of theta; every entry is >= 0."""
-    tape = network.forward(batch.x.astype(network.theta.dtype), network.params, reference.ENGINE)
+def gradient_scale(network: Network, batch: Data, theta: Array | None = None) -> Array:
+    """S (P,) for the gradient of a batch at theta (by default the network's); entries are >= 0."""
+    theta = network.theta if theta is None else theta
+    tape = network.forward(batch.x.astype(theta.dtype), network.views(theta), MAGNITUDE)
     head, objective = tape[-1], network.objective
     losses, T, cache = objective.losses(head.Z, head.A, batch.y)
     dF = MAGNITUDE.losses[objective.function].backward(
@@ -82,15 +83,25 @@ def gradient_scale(network: Network, batch: Data) -> Array:
     )
     if objective.reads == "A":
         name = network.layers[-1].activation
-        dF = MAGNITUDE.activations[name].backward(dF, head.Z, head.A)
-    scale = np.zeros_like(network.theta)
-    absolute = [
-        Stage(s.Z, np.abs(s.A) if s.A is not s.Z else s.A, _absolute(s.cache)) for s in tape
-    ]
-    network.backward(
-        dF, absolute, network.views(np.abs(network.theta)), network.views(scale), MAGNITUDE
-    )
+        dF = MAGNITUDE.activations[name].backward(dF, head.Z, np.abs(head.A))
+    scale = np.zeros_like(theta)
+    absolute = [Stage(s.Z, np.abs(s.A), _absolute(s.cache)) for s in tape]
+    params = network.views(np.abs(theta))
+    network.backward(dF, absolute, params, network.views(scale), MAGNITUDE)
     return scale
+
+
+def stage_scales(network: Network, batch: Data, theta: Array | None = None) -> list[float]:
+    """The largest sum of absolute terms in each layer's Z; no activation's slope exceeds 1."""
+    theta = network.theta if theta is None else theta
+    X, scales = batch.x.astype(theta.dtype), []
+    below, params = np.abs(X), network.views(np.abs(theta))
+    tape = network.forward(X, network.views(theta), MAGNITUDE)
+    for layer, own, stage in zip(network.layers, params, tape, strict=True):
+        Z, _ = layer.forward(below, own, MAGNITUDE)
+        scales.append(float(np.max(np.abs(Z))))
+        below = np.abs(stage.A)
+    return scales
 
 
 def _absolute(cache: Any) -> Any:
