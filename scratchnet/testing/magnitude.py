@@ -28,13 +28,16 @@ def _tanh(dA: Array, Z: Array, A: Array) -> Array:
 
 
 def _softmax(dA: Array, Z: Array, A: Array) -> Array:
-    return A * (dA + np.sum(dA * A, axis=-1, keepdims=True))
+    return _exponent(Z) * A * (dA + np.sum(dA * A, axis=-1, keepdims=True))
+
+
+def _exponent(Z: Array) -> Array:
+    """exp(Z) is relatively as wrong as Z is absolutely: Z's rounding, in units of Z's roundoff."""
+    return 1 + np.max(np.abs(Z), axis=-1, keepdims=True)
 
 
 def _softmax_cross_entropy(dl: Array, T: Array, log_p: Array) -> Array:
-    # exp(log p) is as wrong as log p is large: its rounding counts too.
-    sums = np.sum(T, axis=-1, keepdims=True)
-    return dl[:, None] * (np.exp(log_p) * (1 + np.abs(log_p)) * sums + T)
+    return dl[:, None] * (np.exp(log_p) * np.sum(T, axis=-1, keepdims=True) + T)
 
 
 def _normalized_cross_entropy(dl: Array, T: Array, cache: Any) -> Array:
@@ -81,13 +84,20 @@ def gradient_scale(network: Network, batch: Data, theta: Array | None = None) ->
     dF = MAGNITUDE.losses[objective.function].backward(
         np.abs(objective.share(batch.weights, losses)), np.abs(T), cache
     )
+    if objective.function == "softmax_cross_entropy":
+        dF *= _exponent(head.Z if objective.reads == "Z" else head.A)
     if objective.reads == "A":
         name = network.layers[-1].activation
         dF = MAGNITUDE.activations[name].backward(dF, head.Z, np.abs(head.A))
+    return backward_scale(network, dF, tape, theta)
+
+
+def backward_scale(network: Network, dZ: Array, tape: list[Stage], theta: Array) -> Array:
+    """S (P,) for what a backward pass makes of a head gradient of size dZ (B, K), dZ >= 0."""
     scale = np.zeros_like(theta)
     absolute = [Stage(s.Z, np.abs(s.A), _absolute(s.cache)) for s in tape]
     params = network.views(np.abs(theta))
-    network.backward(dF, absolute, params, network.views(scale), MAGNITUDE)
+    network.backward(dZ, absolute, params, network.views(scale), MAGNITUDE)
     return scale
 
 

@@ -1,0 +1,124 @@
+"""Every gradient against the complex step, an oracle that shares no backward code.
+
+The loss is evaluated at theta + ih e_k by the forward code alone; its imaginary part over h is the
+k-th derivative with no subtraction in it, so nothing cancels and there is no step to tune. The
+bound is 1e-12 S (`scratchnet/testing/magnitude.py`): about 4,500 roundings of the largest terms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scratchnet import Input, Sequential, config, datasets, layers
+from scratchnet.engines import reference
+from scratchnet.testing.magnitude import gradient_scale
+from scratchnet.testing.strategies import Problem, problems
+
+H = 1e-30
+
+
+def complex_step(model, batch):
+    """All P derivatives of the loss, by P evaluations of the forward code."""
+    theta = model.theta.astype(complex)
+    gradient = np.empty_like(model.theta)
+    for k in range(theta.size):
+        theta[k] += 1j * H
+        gradient[k] = model.loss_of(theta, batch).imag / H
+        theta[k] = model.theta[k]
+    return gradient
+
+
+def worst(problem: Problem) -> float:
+    """The largest error of the model's gradient, as a share of S."""
+    model, batch = problem
+    model.gradient(batch)
+    error = np.abs(model.grad - complex_step(model, batch))
+    scale = gradient_scale(model, batch)
+    assert np.isfinite(model.grad).all() and (np.abs(model.grad) <= scale * (1 + 1e-9)).all()
+    return float(np.max(error / np.maximum(scale, 1e-290)))
+
+
+@given(problems())
+def test_every_gradient_of_a_fresh_net_is_right_to_1e_12(problem):
+    assert worst(problem) <= 1e-12
+
+
+@given(problems(max_depth=3), st.integers(1, 30))
+def test_every_gradient_of_a_trained_net_is_right_to_1e_12(problem, steps):
+    for _ in range(steps):
+        problem.model.train_step(problem.batch)
+    if np.abs(problem.model.theta).max() < 1e3:  # a step size that blew up says nothing
+        assert worst(problem) <= 1e-12
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
+def test_the_gradient_of_the_whole_network_on_real_digits_is_right_in_random_directions(trained):
+    """A projection of all 42,310 entries at once: one evaluation a direction."""
+    config.set_floatx("float64")
+    (x, y), _ = datasets.digits.load_data()
+    model = Sequential(
+        [
+            Input((28, 28)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(50, "relu"),
+            layers.Dense(50, "relu"),
+            layers.Dense(10, "sigmoid"),
+        ],
+        seed=0,
+    )
+    model.compile("adam", "sparse_categorical_crossentropy")
+    if trained:
+        model.fit(x, y, epochs=3, verbose=0)
+    batch = model._check(x[:32], y[:32])
+    model.gradient(batch)
+    scale = gradient_scale(model, batch)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        u = rng.choice([-1.0, 1.0], model.theta.size)
+        slope = model.loss_of(model.theta + 1j * H * u, batch).imag / H
+        # Both sides sum 42,310 terms: the scale of the sum is the sum of the scales.
+        assert abs(slope - u @ model.grad) <= 1e-12 * np.sum(scale)
+
+
+FINITE = st.floats(-1e3, 1e3)
+
+
+@pytest.mark.parametrize("name", reference.ENGINE.activations)
+@given(z=st.lists(FINITE, min_size=1, max_size=4), seed=st.integers(0, 2**32 - 1))
+def test_each_activation_differentiates_its_forward(name, z, seed):
+    """The vector-Jacobian product for a random dA, on rows from -1000 to 1000, saturated too."""
+    forward, backward = reference.ENGINE.activations[name]
+    Z = np.array([z])
+    dA = np.random.default_rng(seed).normal(size=Z.shape)
+    dZ = backward(dA, Z, forward(Z))
+    for k in range(Z.size):
+        step = np.zeros_like(Z)
+        step[0, k] = H
+        expected = np.sum(dA * forward(Z + 1j * step).imag) / H
+        # dZ is a sum of K products of numbers <= |dA|, each rounded a few times.
+        assert abs(dZ[0, k] - expected) <= 1e-14 * Z.size * np.abs(dA).max()
+
+
+def test_relu_has_slope_0_at_0():
+    relu = reference.ENGINE.activations["relu"]
+    Z = np.array([[0.0, -0.0, 1e-300, -1e-300]])
+    assert relu.backward(np.ones_like(Z), Z, relu.forward(Z)).tolist() == [[0.0, 0.0, 1.0, 0.0]]
+
+
+def test_a_wrong_gradient_is_seen():
+    """The check above can fail: 0.01 % in one coordinate is far beyond its bound."""
+    config.set_floatx("float64")
+    model = Sequential([Input((3,)), layers.Dense(4, "tanh"), layers.Dense(2, "softmax")], seed=1)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    batch = model._check(np.eye(3), [0, 1, 0])
+    model.gradient(batch)
+    right = complex_step(model, batch)
+    scale = gradient_scale(model, batch)
+    k = int(np.argmax(np.abs(right)))
+    assert np.max(np.abs(model.grad - right) / np.maximum(scale, 1e-290)) <= 1e-12
+    model.grad[k] *= 1.0001
+    assert abs(model.grad[k] - right[k]) > 1e6 * 1e-12 * scale[k]
