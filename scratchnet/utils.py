@@ -7,6 +7,8 @@ so that `set_random_seed` works as in Keras.
 from __future__ import annotations
 
 import difflib
+import signal
+import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import cache
@@ -102,6 +104,37 @@ def single_threaded_blas() -> AbstractContextManager[Any]:
     """Hold BLAS to one thread: it splits sums by its threads, and so would the last bits."""
     limiter: AbstractContextManager[Any] = _thread_pools().limit(limits=1, user_api="blas")
     return limiter
+
+
+class Interruptible:
+    """Ctrl-C put off until a step is whole: `poll()` raises it where the model is consistent.
+
+    Only the main thread gets the signal, and only the default handler is stood in for.
+    """
+
+    asked = False
+
+    def __enter__(self) -> Interruptible:
+        self.ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+        if self.ours:
+            signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def _ask(self, *_: Any) -> None:
+        self.asked = True
+
+    def poll(self) -> None:
+        if self.asked:
+            self.asked = False
+            raise KeyboardInterrupt
+
+    def __exit__(self, *_: Any) -> None:
+        if self.ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.poll()
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:

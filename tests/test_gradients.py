@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scratchnet import Input, Sequential, config, datasets, layers
@@ -17,7 +17,11 @@ from scratchnet.engines import reference
 from scratchnet.testing.magnitude import gradient_scale
 from scratchnet.testing.strategies import Problem, problems
 
-H = 1e-30
+H = 1e-20
+"""The step: its square vanishes beside 1, and a derivative of 1e-280 times it is still normal."""
+
+FLOOR = 1e-260
+"""Where S is smaller (saturated sigmoids), products underflow: then 1e-12 FLOOR is allowed."""
 
 
 def complex_step(model, batch):
@@ -38,7 +42,7 @@ def worst(problem: Problem) -> float:
     error = np.abs(model.grad - complex_step(model, batch))
     scale = gradient_scale(model, batch)
     assert np.isfinite(model.grad).all() and (np.abs(model.grad) <= scale * (1 + 1e-9)).all()
-    return float(np.max(error / np.maximum(scale, 1e-290)))
+    return float(np.max(error / np.maximum(scale, FLOOR)))
 
 
 @given(problems())
@@ -48,10 +52,11 @@ def test_every_gradient_of_a_fresh_net_is_right_to_1e_12(problem):
 
 @given(problems(max_depth=3), st.integers(1, 30))
 def test_every_gradient_of_a_trained_net_is_right_to_1e_12(problem, steps):
-    for _ in range(steps):
-        problem.model.train_step(problem.batch)
-    if np.abs(problem.model.theta).max() < 1e3:  # a step size that blew up says nothing
-        assert worst(problem) <= 1e-12
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(steps):
+            problem.model.train_step(problem.batch)
+    assume(np.abs(problem.model.theta).max() < 1e3)  # a step size that blew up says nothing
+    assert worst(problem) <= 1e-12
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
@@ -119,6 +124,6 @@ def test_a_wrong_gradient_is_seen():
     right = complex_step(model, batch)
     scale = gradient_scale(model, batch)
     k = int(np.argmax(np.abs(right)))
-    assert np.max(np.abs(model.grad - right) / np.maximum(scale, 1e-290)) <= 1e-12
+    assert np.max(np.abs(model.grad - right) / np.maximum(scale, FLOOR)) <= 1e-12
     model.grad[k] *= 1.0001
     assert abs(model.grad[k] - right[k]) > 1e6 * 1e-12 * scale[k]
