@@ -155,9 +155,7 @@ class _Layout:
         self.dtypes = [leaf.dtype for leaf in named.values()]
         self.starts = np.cumsum([0, *(leaf.size for leaf in named.values())])
         if not self.starts[-1]:
-            raise ValueError(
-                "there are no parameters; expected at least one number to differentiate"
-            )
+            raise ValueError("there are no parameters; expected at least one number")
         self.unit = UNIT64
         self.flat = self.flatten(tree, "params")
 
@@ -279,9 +277,8 @@ class _Loss:
         try:
             value = self(z)
         except Exception as error:  # f is fine on real parameters: it is about complex numbers
-            raise _UnfitError(
-                f"f raised {type(error).__name__} on complex parameters: {error}"
-            ) from error
+            kind = type(error).__name__
+            raise _UnfitError(f"f raised {kind} on complex parameters: {error}") from error
         if not (np.iscomplexobj(value) and np.isfinite(value)):
             raise _UnfitError(
                 f"f returned {value!r} for complex parameters; expected a finite complex number "
@@ -293,21 +290,21 @@ class _Loss:
         return _Slope(self.complex(x, index, weight)[1], 0.0, False)
 
     def central(self, x: Vector, index: Index, weight: Vector) -> _Slope:
-        """The derivative along the direction w by central differences, with its own error estimate.
+        """The derivative along the direction w by central differences, and an error estimate.
 
-        D(h) = (f(x + hw) - f(x - hw)) / 2h on eight steps, each an eighth of the last, and
-        extrapolated once (Richardson). Of the pairs of steps that every finer step bears out within
-        its own noise the one with the least |D(h) - D(h/8)| + noise / h is taken; where there is
-        none the error is infinite. (f(x + hw) - 2 f(x) + f(x - hw)) / h is extrapolated to h = 0 as
-        well: what is left there is the jump of the slope at a kink.
+        D(h) = (f(x + hw) - f(x - hw)) / 2h on eight steps, each an eighth of the last. Of the D(h)
+        that every finer step bears out within its own noise, the one with the least error
+        |D(8h) - D(h)| + noise / h is taken; where there is none the error is infinite. At a kink
+        (f(x + hw) - 2 f(x) + f(x - hw)) / h, extrapolated to h = 0, is the jump of the slope.
         """
         steps = self.reach(index, weight) * 8.0 ** -np.arange(1, 9)
         up = np.array([self.near(x, index, h * weight) for h in steps])
         down = np.array([self.near(x, index, -h * weight) for h in steps])
         slope = (up - down) / (2 * steps)
-        lost = UNIT64 * np.max(np.abs(x[index] / weight))  # x + hw rounds as well
-        noise = (4 * self.noise + lost * np.abs(slope)) / steps
-        value = slope[1:] + np.diff(slope) / 63
+        jumps = np.abs(up - down)[up != down]
+        grain = float(np.min(jumps)) if 0 < jumps.size < 8 else 0.0  # where f is a staircase
+        noise = max(4 * self.noise, grain) / steps
+        value = slope[1:]
         error = np.abs(np.diff(slope)) + noise[1:]
         borne_out = np.abs(slope - value[:, None]) <= error[:, None] + noise
         coarser = np.tri(7, 8, 1, dtype=bool)
@@ -342,19 +339,22 @@ class _Loss:
         return float(np.median(estimates))
 
     @cached_property
-    def floor(self) -> float:
-        """A few roundings of a loss of natural size: what nothing in f can be expected to resolve."""
-        zero = self.near(self.x, self.everything, -self.x)
-        return 64 * UNIT64 * max(abs(self.value), abs(zero) if math.isfinite(zero) else 0.0)
+    def natural(self) -> float:
+        """The larger of |f(x)| and |f(0)|: the size of the terms that a tiny loss cancels from."""
+        zero = abs(self.near(self.x, self.everything, -self.x))
+        return max(abs(self.value), zero if math.isfinite(zero) else 0.0)
 
-    def confirm(self, slope: float, index: Index, weight: Vector) -> _Slope:
-        """The central difference, which the complex step must not contradict."""
+    def confirm(self, slope: float, index: Index, weight: Vector, rival: float) -> _Slope:
+        """The central difference, which must not contradict ``slope``, nor favour a rival."""
         central = self.central(self.x, index, weight)
-        if not central.kink and abs(slope - central.value) > 4 * central.error:
+        lost = 8 * UNIT64 * self.natural / self.reach(index, weight)
+        off = abs(slope - central.value)
+        allowed = min(4 * central.error, abs(rival - central.value) + central.error / 2)
+        if not central.kink and off > allowed + lost:
             raise _UnfitError(
                 f"at {self.layout.name(index)} it gives {slope:.10g}, central differences "
-                f"{central.value:.10g} +- {central.error:.1g}: somewhere in f the imaginary part is "
-                "lost (abs, norm, conj, .real or a cast)"
+                f"{central.value:.10g} +- {central.error:.1g}: an imaginary part is lost in f "
+                "(abs, norm, conj, .real or a cast)"
             )
         return central
 
@@ -368,12 +368,13 @@ class _Loss:
         for _ in range(3):
             weight = self.spread(self.x.size) * self.length
             value, slope = self.complex(self.x, self.everything, weight)
-            if abs(value - self.value) > 1e-9 * abs(self.value) + 64 * self.noise + self.floor:
+            rounding = 64 * (self.noise + UNIT64 * self.natural)
+            if abs(value - self.value) > 1e-9 * abs(self.value) + rounding:
                 raise _UnfitError(
                     f"f is {self.value!r}, but {value!r} with an infinitesimal imaginary part: "
                     "it takes another path, or loses digits, for complex numbers"
                 )
-            central = self.confirm(slope, self.everything, weight)
+            central = self.confirm(slope, self.everything, weight, math.inf)
             if not central.kink and math.isfinite(central.error):
                 errors.append(central.error / max(abs(slope), central.error, 5e-324))
         if not errors:
@@ -429,10 +430,11 @@ class _Row(NamedTuple):
 
 
 Oracle = Callable[[Vector, Index, Vector], _Slope]
+Judge = Callable[[_Row], int]
 
 
 class _Backward:
-    """The analytic gradient as a flat vector: given as numbers, or computed wherever it is asked."""
+    """The analytic gradient as a flat vector: given as numbers, or computed where it is asked."""
 
     def __init__(self, layout: _Layout, gradients: Tree) -> None:
         self.layout, self.gradients, self.fixed = layout, gradients, not callable(gradients)
@@ -447,10 +449,12 @@ class _Backward:
 class _Survey:
     """Compares along every coordinate, or block of coordinates, and sorts what disagrees."""
 
-    def __init__(self, layout: _Layout, analytic: Vector, rule: _Rule, oracle: Oracle) -> None:
-        self.layout, self.analytic, self.rule, self.oracle = layout, analytic, rule, oracle
+    def __init__(
+        self, layout: _Layout, analytic: Vector, rule: _Rule, oracle: Oracle, judge: Judge
+    ) -> None:
+        self.layout, self.analytic, self.rule = layout, analytic, rule
+        self.oracle, self.judge = oracle, judge
         self.status = np.full(analytic.size, UNCERTIFIED)
-        self.judge: Callable[[_Row], int] = lambda row: WRONG
 
     def measure(self, index: Index, weight: Vector) -> _Row:
         if index.size == 1:
@@ -469,7 +473,7 @@ class _Survey:
             return math.inf
         return apart / max(self.bound(row), 5e-324) if math.isfinite(row.error) else 0.0
 
-    def run(self, block: int, spread: Callable[[int], Vector] = np.ones) -> None:
+    def run(self, block: int, spread: Callable[[int], Vector]) -> None:
         rows = []
         for first, last in pairwise(self.layout.starts):
             for a in range(first, last, block):
@@ -526,7 +530,8 @@ class _Survey:
         apart, top = abs(row.analytic - row.numeric), max(abs(row.analytic), abs(row.numeric))
         above = self.size.max() if self.rule.scale is None else self.rule.scale[row.where].max()
         below = self.size[row.where].max()
-        counts = [int(np.sum(self.status == kind)) for kind in range(5)]
+        names = ("certified", "zeros", "uncertified", "kinks", "wrong")
+        counts = {name: int(np.sum(self.status == kind)) for kind, name in enumerate(names)}
         return Report(
             path=self.layout.name(row.where),
             analytic=row.analytic,
@@ -535,9 +540,7 @@ class _Survey:
             tolerance=self.bound(row),
             condition=float(above / below) if below else math.inf,
             size=self.status.size,
-            **dict(
-                zip(("certified", "zeros", "uncertified", "kinks", "wrong"), counts, strict=True)
-            ),
+            **counts,
             rule=self.rule.text,
             oracle=oracle,
             evaluations=evaluations,
@@ -575,20 +578,27 @@ class _Judge:
         index, weight, apart = row.where, row.weight, row.analytic - row.numeric
         rough = row.error
         if self.oracle == self.loss.exact:
-            _, rough, kink = self.loss.confirm(row.numeric, index, weight)
+            _, rough, kink = self.loss.confirm(row.numeric, index, weight, row.analytic)
             if kink:
                 return KINK
+            if row.numeric == 0 and abs(apart) <= rough:
+                return UNCERTIFIED  # an imaginary part lost altogether would look the same
         there = [
-            weight @ a[index] - self.oracle(x, index, weight).value for x, a in self.neighbours
+            weight @ gradient[index] - self.oracle(x, index, weight).value
+            for x, gradient in self.neighbours
         ]
         if abs(apart) <= 4 * np.max(np.abs(np.array(there) - apart)):
             return UNCERTIFIED
-        lost = row.analytic == 0 or row.numeric == 0  # absorbed: 1 + tiny is 1, and 1 - 1 is 0
-        if lost and abs(apart) * self.loss.reach(index, weight) <= self.loss.floor:
+        # 1 + tiny is 1, and 1 - 1 is 0: a loss of natural size absorbs such an entry, and given
+        # numbers that cannot be computed anew may differ by a little more
+        absorbed = UNIT64 * self.loss.natural / self.loss.reach(index, weight)
+        little = abs(apart) <= min(1e-6 * abs(row.numeric), 64 * absorbed)
+        tiny = max(abs(row.analytic), abs(row.numeric)) <= 8 * absorbed
+        if tiny or (self.backward.fixed and little):
             return UNCERTIFIED
-        if abs(apart) <= 4 * rough and row.error == 0:
-            name = self.loss.layout.name(index)
-            self.notes.append(f"central differences at {name} (+- {rough:.1g}) cannot confirm it")
+        if abs(apart) <= rough and row.error == 0:
+            where = self.loss.layout.name(index)
+            self.notes.append(f"central differences at {where} (+- {rough:.1g}) cannot confirm it")
         return WRONG
 
 
@@ -604,52 +614,26 @@ def check_gradients(
     depth: int | None = None,
     rng: Seed = None,
 ) -> Report:
-    """Hold ``gradients`` against the derivatives of ``f`` at ``params``; raise if they disagree.
+    """Hold ``gradients`` against df/dparams; raise ``GradientError`` where they disagree.
 
-    Parameters
-    ----------
-    f
-        params -> scalar loss. It is called with float64 and complex128 copies, whatever the dtype
-        of ``params``: float32 code is checked against its float64 twin.
-    params
-        An array, or dicts, lists and tuples of arrays: float16, float32 or float64.
-    gradients
-        df/dparams in the same structure and shapes, or a callable params -> gradients, which is
-        handed copies in the caller's own dtypes. With a callable rounding is told from bugs
-        better: a disagreement that changes within a few ulps of params is rounding.
-    method
-        ``"complex"``: Im f(x + ihw) / h with h = 2^-66, exact but for rounding (Squire & Trapp,
-        SIAM Review 40(1), 1998; Martins, Sturdza & Alonso, ACM TOMS 29(3), 2003).
-        ``"central"``: central differences, the step chosen per coordinate, the error estimated.
-        ``"auto"``: complex; but central where f cannot carry an imaginary part (abs, norm, conj,
-        real casts, an exception, or a complex step that contradicts central differences), with
-        the reason in ``Report.notes``. No gradient is blamed for that, as far as the accuracy of
-        central differences goes, which the notes state.
-    coordinates
-        ``"all"``; ``"blocks"``: projections w . g over up to 256 neighbours in one array, with
-        1/2 <= |w_i| < 3/2, halved down to the culprit where they disagree; ``"auto"``: all up to
-        4096 coordinates, blocks beyond. In a block the bounds t_i of the entries add up to
-        t = (sum_i w_i^2 t_i^2)^(1/2) <= 24 max t_i: an error beyond 4 t in one entry is always
-        seen, and an entry of which 0.01 % could be missed is counted as uncertified.
-    scale
-        S, in the structure of ``params``: what the backward pass gives on absolute values (sums of
-        |terms|; p + onehot for p - onehot). |analytic - numeric| <= 1e-12 S is then asked in
-        float64, which holds under cancellation (Higham, Accuracy and Stability, section 3.1); a
-        saturated softmax needs it. Without S: 1e-12 |g| + 1e-13 max|g|, which leaves entries
-        below 1e-9 max|g| uncertified.
-    tolerance, depth
-        In place of 1e-12: a number, or depth * u, where depth counts the terms summed on the
-        longest way and u is the unit roundoff of the coarsest dtype in params and gradients. For
-        float32 and float16 the default depth is 64 + sqrt(P), P coordinates: roundings of
-        either sign add up like sqrt (Higham & Mary, SIAM J. Sci. Comput. 41(5), 2019).
-    rng
-        Generator or seed of the random directions: seed 0 by default, never the global state.
+    ``f``: params -> scalar loss, called with float64 and complex128 copies, so that float32 code is
+    checked against its float64 twin. ``params``: an array, or dicts, lists and tuples of float
+    arrays. ``gradients``: the same structure and shapes, or better a callable params -> gradients,
+    handed copies in the caller's dtypes: beside ``params`` rounding changes and a bug stays.
 
-    Returns the ``Report``. Raises ``GradientError`` (an ``AssertionError``) when a coordinate is
-    wrong; ``ValueError`` for differing structures, for a loss that is no finite scalar or not
-    deterministic, and for ``method="complex"`` where f is unfit; ``TypeError`` for other dtypes.
-    The complex step takes one side of a kink that x lies on exactly, and cannot see it; only where
-    that makes the two sides disagree is the coordinate looked at, and counted as on a kink.
+    ``method``: "complex" (``complex_step``), "central" (``central_difference``), or "auto": central
+    only where f cannot carry an imaginary part (abs, norm, conj, casts, an exception, or a complex
+    step that real evaluations contradict), with the reason in the notes. No gradient is blamed for
+    that, down to the accuracy of central differences. The complex step takes one side of a kink
+    that x lies on exactly, and cannot see it; a coordinate where that matters counts as a kink.
+
+    ``coordinates``: "all"; "blocks": projections w . g of up to 256 neighbours in one array with
+    random 1/2 <= |w_i| < 3/2, halved down to the culprit where they disagree; "auto": all up to
+    4096, then blocks. Bounds t_i add up to t = (sum_i w_i^2 t_i^2)^(1/2) <= 24 max t_i in a block:
+    one entry wrong by 4 t is always seen, and one of which 0.01 % could hide is uncertified.
+
+    ``scale``, ``tolerance``, ``depth``: see ``compare``. ``ValueError``: differing structures, a
+    loss that is random or no finite scalar, "complex" for an unfit f; ``TypeError``: other dtypes.
 
     >>> W = np.array([[0.5, -1.0], [2.0, 0.25]])
     >>> loss = lambda p: np.sum(np.tanh(p["W"]) ** 2)
@@ -667,11 +651,13 @@ def check_gradients(
         raise ValueError(f"coordinates is {coordinates!r}; expected 'auto', 'all' or 'blocks'")
     with _guarded():
         loss = _Loss(f, params, rng)
-        few = coordinates == "auto" and loss.x.size <= EVERY_COORDINATE_UP_TO
         backward = _Backward(loss.layout, gradients)
         analytic = backward(loss.x)  # before the rule: gradients may be coarser than params
+        if not np.array_equal(analytic, backward(loss.x), equal_nan=True):
+            raise ValueError("gradients(params) is not deterministic; fix the seed inside it")
         rule = _rule(loss.layout, scale, tolerance, depth)
-        block = 1 if few or coordinates == "all" else BLOCK
+        limit = {"all": loss.x.size, "auto": EVERY_COORDINATE_UP_TO, "blocks": 0}[coordinates]
+        block = 1 if loss.x.size <= limit else BLOCK
         report = _check(loss, backward, analytic, rule, method, block)
     if not report.ok:
         raise GradientError(report)
@@ -682,8 +668,8 @@ def _check(
     loss: _Loss, backward: _Backward, analytic: Vector, rule: _Rule, method: Method, block: int
 ) -> Report:
     def survey(oracle: Oracle, name: str, notes: list[str]) -> Report:
-        each = _Survey(loss.layout, analytic, rule, oracle)
-        each.judge = _Judge(loss, oracle, backward, notes)
+        judge = _Judge(loss, oracle, backward, notes)
+        each = _Survey(loss.layout, analytic, rule, oracle, judge)
         each.run(block, loss.spread if block > 1 else np.ones)
         how = f"blocks of up to {block} coordinates" if block > 1 else "every coordinate"
         return each.report(f"{name} along {how}", loss.calls, notes)
@@ -755,10 +741,22 @@ def compare(
     tolerance: float | None = None,
     depth: int | None = None,
 ) -> Report:
-    """Hold two gradients of one structure against each other; ``numeric`` is the trusted one.
+    """Hold two gradients of one structure against each other; ``numeric``, g, is the trusted one.
 
-    The bounds are those of ``check_gradients``. Nothing is evaluated, so nothing is excused: what
-    exceeds its bound is wrong. Returns the ``Report``; a disagreement does not raise.
+    The bound on |analytic - g|, coordinate by coordinate (Higham, Accuracy and Stability of
+    Numerical Algorithms, section 3.1: roundings count against sums of absolute values):
+
+    - with ``scale`` S, what the backward pass gives on absolute values (p + onehot for p - onehot,
+      1 + a^2 for 1 - a^2): c S. Saturated activations need it, because they cancel;
+    - without: c |g| + c/10 max|g|, which leaves entries below 1e-9 max|g| uncertified.
+
+    c is ``tolerance``, or ``depth`` * u with u the unit roundoff of the coarsest dtype in sight and
+    depth the number of terms summed on the longest way, or 1e-12 in float64. In float32 and float16
+    the default depth is 64 + sqrt(P), P coordinates: roundings of either sign add up like a root
+    (Higham & Mary, SIAM J. Sci. Comput. 41(5), 2019).
+
+    Nothing is evaluated, so nothing is excused: what exceeds its bound is wrong. Returns the
+    ``Report`` and raises for differing structures only (``ValueError``, ``TypeError``).
 
     >>> report = compare([1.0, 2.0002], [1.0, 2.0])
     >>> report.path, report.wrong, f"{report.relative_error:.1e}"
@@ -767,18 +765,21 @@ def compare(
     layout = _Layout(numeric)
     given = layout.flatten(analytic, "analytic")
     rule = _rule(layout, scale, tolerance, depth)
-    survey = _Survey(layout, given, rule, lambda x, i, w: _Slope(float(x[i[0]]), 0.0, False))
-    survey.run(block=1)
+    survey = _Survey(
+        layout, given, rule, lambda x, i, w: _Slope(float(x[i[0]]), 0.0, False), lambda row: WRONG
+    )
+    survey.run(1, np.ones)
     return survey.report("the numbers given, every coordinate", 0, [])
 
 
 def complex_step(f: Function, params: Tree) -> Tree:
-    """df/dx_i = Im f(x + ih e_i) / h for every coordinate, float64, in the structure of ``params``.
+    """df/dx_i = Im f(x + ih e_i) / h for each coordinate, float64, in the structure of ``params``.
 
     One evaluation of f per coordinate in complex128; the truncation error, of order h^2, is nil,
-    and only rounding is left (Squire & Trapp, SIAM Review 40(1), 1998). Raises ``ValueError`` where
-    f drops the imaginary part of its result; a loss in one path of several shows only against real
-    evaluations, which is what ``check_gradients`` does.
+    and only rounding is left (Squire & Trapp, SIAM Review 40(1), 1998; what f may contain: Martins,
+    Sturdza & Alonso, ACM TOMS 29(3), 2003). h is 2^-66 natural lengths of x_i. Raises
+    ``ValueError`` where f drops the imaginary part of its result; a loss in one path of several
+    shows only against real evaluations, which is what ``check_gradients`` does.
 
     >>> complex_step(lambda x: np.exp(x[0]) * x[1], np.array([0.0, 3.0])).tolist()
     [3.0, 1.0]
@@ -789,10 +790,10 @@ def complex_step(f: Function, params: Tree) -> Tree:
 def central_difference(f: Function, params: Tree) -> Tree:
     """df/dx_i by central differences, float64, in the structure of ``params``.
 
-    Sixteen real evaluations per coordinate: eight steps h, each an eighth of the last, from an
-    eighth of the natural length of x_i downwards, extrapolated once (Ridders, Adv. Eng. Software
-    4(2), 1982), and the pair kept where truncation plus rounding noise is least. About 1e-10 of
-    f / x is reached; on a kink the result is the mean of the two slopes.
+    (f(x + h e_i) - f(x - h e_i)) / 2h on eight steps, each an eighth of the last, from an eighth of
+    the natural length of x_i downwards; the one is kept whose truncation error plus measured noise
+    of f is least (Moré & Wild, ACM TOMS 38(3), 2012). About 1e-10 of f / x is reached. A function
+    that turns within 1e-7 of that length escapes it; on a kink it gives the mean of both slopes.
 
     >>> slope = central_difference(lambda p: p[0] ** 3, [2.0])
     >>> abs(float(slope[0]) - 12.0) < 1e-9

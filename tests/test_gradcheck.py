@@ -161,6 +161,31 @@ def test_a_saturated_softmax_cancels_and_S_knows_it():
     assert report.uncertified > 0  # and it is said that 0.01 % would not be seen there
 
 
+def test_cancellation_in_a_saturated_tanh_is_rounding_and_a_bug_beside_it_is_not():
+    x = np.array([9.5, 9.7])  # 1 - tanh^2 keeps eight digits
+
+    def slope(x):
+        return 1 - np.tanh(x) ** 2
+
+    def loss(x):
+        return np.sum(np.tanh(x))
+
+    assert np.max(np.abs(slope(x) - complex_step(loss, x)) / slope(x)) > 1e-9
+    assert check_gradients(loss, x, slope).uncertified == 2
+    assert check_gradients(loss, x, slope(x)).uncertified == 2
+    assert rejected(loss, x, lambda x: slope(x) * np.array([1, 1.0001])).wrong == 1
+    assert rejected(loss, x, slope(x) * np.array([1, 1.0001])).wrong == 1
+
+
+def test_a_loss_of_zero_has_absorbed_its_gradient():
+    def loss(w):  # log(1 + e^-45) is 0.0, and so is the complex step; p - onehot keeps -44 e^-45
+        z = w * np.array([1.0, -44.0])
+        return np.log(np.sum(np.exp(z - z[0])))
+
+    report = check_gradients(loss, np.ones(1), np.array([-44 * math.exp(-45)]))
+    assert (report.uncertified, report.wrong) == (1, 0)
+
+
 # ---- wrong gradients ------------------------------------------------------------------------
 
 
@@ -182,10 +207,12 @@ def test_a_hundredth_of_a_percent_in_one_entry_of_thousands(coordinates):
     grads = net.gradient(net.params)
     size = np.abs(grads[0]["W"])
     quiet = np.unravel_index(np.argsort(size, axis=None)[size.size // 20], size.shape)
+    right = grads[0]["W"][quiet]
     grads[0]["W"][quiet] *= 1.0001
     report = rejected(net.loss, net.params, grads, coordinates=coordinates)
     assert report.path == f"[0]['W'][{quiet[0]}, {quiet[1]}]"
     assert report.wrong == 1
+    assert report.numeric == pytest.approx(right, rel=1e-9)
     assert report.relative_error == pytest.approx(1e-4, rel=1e-3)
 
 
@@ -225,12 +252,30 @@ def test_transposed_sign_factor_and_missing_mean_are_rejected():
         assert f"analytic/numeric {factor:.8g}" in str(report)
 
 
+def test_a_huge_wrong_entry_hides_no_other():
+    net = MLP(5)
+    grads = net.gradient(net.params)
+    grads[0]["W"][0, 0] = 1e25
+    grads[1]["W"][2, 2] *= 1.0001
+    report = rejected(net.loss, net.params, grads)
+    assert (report.path, report.wrong) == ("[0]['W'][0, 0]", 2)
+
+
 def test_a_gradient_that_is_missing_altogether():
     net = MLP(5)
     grads = net.gradient(net.params)
     grads[1]["b"][:] = 0
     report = rejected(net.loss, net.params, grads)
     assert report.wrong == 3 and report.path.startswith("[1]['b']")
+
+
+def test_what_central_differences_cannot_confirm_is_noted():
+    x = np.array([1.0, 2.0])
+    wrong = np.array([1, 1 + 1e-11])
+    report = rejected(lambda x: 1e6 + np.sum(x**2), x, lambda x: 2 * x * wrong)
+    assert report.path == "[1]"
+    assert "central differences at [1]" in report.notes[1]
+    assert "cannot confirm it" in report.notes[1]
 
 
 # ---- functions that cannot carry an imaginary part -------------------------------------------
@@ -250,6 +295,12 @@ def _filled(w):
     out = np.zeros(w.shape)
     out[:] = w
     return out
+
+
+def _without(gradient, net, alone):
+    grads = gradient(net.params)
+    grads[0]["W"] = (0 if alone else 1) * net.gradient(net.params)[0]["W"]
+    return grads
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -275,7 +326,8 @@ def test_a_lost_imaginary_part_is_said_and_never_blamed(name, part, alone):
     assert report.certified > 0
     with pytest.raises(ValueError, match="unfit"):
         check_gradients(loss, net.params, gradient, method="complex")
-    # and a wrong gradient is still found
+    # and a wrong gradient is still found, even one that makes the same mistake
+    assert part < 1e-4 or rejected(loss, net.params, _without(gradient, net, alone)).wrong > 0
     grads = gradient(net.params)
     grads[0]["W"][1, 1] *= 1.001
     assert rejected(loss, net.params, grads).path == "[0]['W'][1, 1]"
@@ -284,13 +336,16 @@ def test_a_lost_imaginary_part_is_said_and_never_blamed(name, part, alone):
 def test_a_loss_in_one_coordinate_only_is_found_before_the_gradient_is_blamed():
     x = [np.array([1e3, 1.0]), np.array([1e-4])]
 
-    def loss(x):  # along a direction that moves all three the share of |x[1]| is 1e-13
-        return np.sum(x[0] ** 2) + 1e-3 * np.sum(np.abs(x[1]))
+    def loss(x, part=1e-3):  # along a direction that moves all three its share is 1e-13
+        return np.sum(x[0] ** 2) + part * np.sum(np.abs(x[1]))
 
     report = check_gradients(loss, x, [2 * x[0], np.array([1e-3])])
     assert report.ok and report.oracle.startswith("central")
     assert "at [1][0] it gives 0" in report.notes[0]
     assert "imaginary part is lost" in report.notes[0]
+    # and where real evaluations cannot tell, nobody is blamed
+    report = check_gradients(lambda x: loss(x, 1e-4), x, [2 * x[0], np.array([1e-4])])
+    assert (report.certified, report.uncertified, report.wrong) == (2, 1, 0)
 
 
 def test_a_function_without_complex_support_names_its_own_error():
@@ -328,6 +383,9 @@ def test_coordinates_on_a_kink_are_counted_whatever_the_subgradient(method, at_z
     if method == "central" or at_zero != 1.0:  # 0 + ih > 0: there np.maximum takes the slope 1
         assert report.kinks == 2
     assert report.ok and report.certified >= 2
+    wrong = slope + np.array([0, 0, 0, 0, 1e-4])
+    report = rejected(lambda x: np.sum(np.maximum(x, 0)), x, wrong, method=method)
+    assert (report.path, report.wrong) == ("[4]", 1)
 
 
 def test_a_branch_on_the_real_part_gives_zero_at_zero():
@@ -351,6 +409,7 @@ def test_blank_rows_and_zero_biases_put_a_whole_layer_on_its_kink():
     for coordinates in ("all", "blocks"):
         report = check_gradients(net.loss, net.params, net.gradient, coordinates=coordinates)
         assert report.ok and 0 < report.kinks <= 5
+        assert report.oracle.startswith("complex")  # which is not to blame either
 
 
 def test_a_kink_under_strong_curvature_is_still_a_kink():
@@ -498,6 +557,20 @@ def test_no_global_randomness_and_the_same_seed_gives_the_same_report():
     assert other.analytic != first.analytic
 
 
+def test_the_default_seed_is_fixed_and_directions_leave_nothing_out():
+    net = MLP(9)
+    first, again = (
+        check_gradients(net.loss, net.params, net.gradient, coordinates="blocks") for _ in "ab"
+    )
+    assert first == again
+    layer = Dense()
+    reports = [check_vjp(layer.forward, layer.backward, layer.inputs) for _ in "ab"]
+    assert reports[0] == reports[1]
+    weight = gradcheck._Loss(np.sum, np.ones(1)).spread(1000)
+    assert 400 < np.sum(weight > 0) < 600
+    assert np.all((np.abs(weight) >= 0.5) & (np.abs(weight) < 1.5))
+
+
 @pytest.mark.parametrize(
     ("f", "params", "gradients", "error", "words"),
     [
@@ -530,6 +603,22 @@ def test_a_loss_that_is_not_deterministic_is_refused():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match=r"not deterministic.*dropout"):
         check_gradients(lambda x: np.sum(x * (rng.random(3) > 0.5)) + rng.random(), np.ones(3), 1.0)
+
+
+def test_a_gradient_that_is_not_deterministic_is_refused():
+    rng = np.random.default_rng(0)  # else its scatter would pass for rounding
+    with pytest.raises(ValueError, match=r"gradients.params. is not deterministic"):
+        check_gradients(lambda x: np.sum(x**2), np.ones(3), lambda x: 2 * x + rng.random(3))
+
+
+def test_steps_out_of_the_domain_are_left_out():
+    def loss(x):  # math.log raises below zero, and moves of x[0] on the scale of x[1] go there
+        return math.log(x[0]) + math.log(x[1]) + np.sqrt(x[0])
+
+    x = np.array([0.2, 5.0])
+    exact = np.array([5 + 0.5 / math.sqrt(0.2), 0.2])
+    assert central_difference(loss, x) == pytest.approx(exact, rel=1e-8)
+    assert check_gradients(loss, x, exact).certified == 2
 
 
 @pytest.mark.parametrize(
@@ -618,21 +707,51 @@ def test_the_step_suits_the_function(amplitude, width, phi, slope):
     assert np.max(np.abs(complex_step(f, t * width) - exact)) < 1e-13 * top
 
 
-@FEW
+@settings(FEW, max_examples=200)
 @given(
     x=st.floats(0.01, 10),
-    k=st.floats(0.01, 1e3),
+    power=st.floats(-2, 6),
     offset=st.sampled_from([0.0, 1.0, 1e6]),
-    single=st.booleans(),
+    precision=st.sampled_from(["double", "single", "hidden single"]),
 )
-def test_the_error_estimate_of_a_central_difference_holds(x, k, offset, single):
+def test_the_error_estimate_of_a_central_difference_holds(x, power, offset, precision):
+    k = 10**power
+    if precision != "double":
+        offset = min(offset, 1.0)  # four bits of a sine are not a smooth function
+
     def f(v):
         value = offset + math.sin(k * v[0])
-        return float(np.float32(value)) if single else value
+        if precision == "double":
+            return value
+        return float(np.float32(value)) * (1.1 if "hidden" in precision else 1.0)
 
-    central = gradcheck._Loss(f, np.array([x]))
-    slope = central.central(central.x, np.array([0]), np.ones(1))
-    assert abs(slope.value - k * math.cos(k * x)) <= 4 * slope.error + 1e-13 * k
+    loss = gradcheck._Loss(f, np.array([x]))
+    slope = loss.central(loss.x, np.array([0]), np.ones(1))
+    exact = k * math.cos(k * x) * (1.1 if "hidden" in precision else 1.0)
+    assert abs(slope.value - exact) <= 4 * slope.error + 4e-16 * k * max(1, k * x)
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_the_error_estimate_knows_turning_points_and_waves_that_escape_it(precision):
+    def f(v):
+        value = np.sin(k * v[0])
+        return value if precision == "double" else float(np.float32(value))
+
+    k = 1e8 if precision == "double" else 1.0
+    for x in [*np.exp(np.random.default_rng(0).uniform(-4, 2, 100)), math.pi / 2 - 1e-5]:
+        loss = gradcheck._Loss(f, np.array([x]))
+        slope = loss.central(loss.x, np.array([0]), np.ones(1))
+        assert abs(slope.value - k * math.cos(k * x)) <= 4 * slope.error + 1e-15 * k
+
+
+def test_a_coordinate_that_cannot_be_moved_is_uncertified():
+    def loss(x):
+        if x[0] != 1.0:
+            raise ValueError("x[0] must be 1")
+        return x[0] + x[1] ** 2
+
+    report = check_gradients(loss, np.array([1.0, 2.0]), np.array([5.0, 4.0]), method="central")
+    assert (report.path, report.certified, report.uncertified) == ("[1]", 1, 1)
 
 
 def test_what_no_step_can_resolve_has_an_infinite_error_and_is_uncertified():
@@ -681,7 +800,16 @@ class Dense:
 def test_a_layer_is_checked_through_its_vjp():
     layer = Dense()
     assert check_vjp(layer.forward, layer.backward, layer.inputs).certified == 40
-    assert check_vjp(layer.forward, layer.backward, layer.inputs, dy=np.ones((5, 4))).ok
+    dy = np.ones((5, 4))
+    assert check_vjp(layer.forward, layer.backward, layer.inputs, dy=dy).ok
+
+    def careless(p, dy):  # it may write into its own copy of dy
+        grads = layer.backward(p, dy)
+        dy[:] = 0
+        return grads
+
+    assert check_vjp(layer.forward, careless, layer.inputs, dy=dy).certified == 40
+    assert np.all(dy == 1)
     single = {k: v.astype(np.float32) for k, v in layer.inputs.items()}
     assert "float32" in check_vjp(layer.forward, layer.backward, single).rule
 
