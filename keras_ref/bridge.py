@@ -32,14 +32,18 @@ def floatx(dtype: Any) -> Iterator[None]:
     """Keras's global float type for as long as the block runs.
 
     Everything with a model in float64 belongs inside: a loss converts its inputs to floatx, and the
-    conversion would drop the logits that the outputs carry.
+    conversion would drop the logits that the outputs carry. The policy goes along because Keras
+    fixes it with the first layer ever made, and later ones would keep that layer's type.
     """
-    before = keras.config.floatx()
-    keras.config.set_floatx(np.dtype(dtype).name)
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
+    name = np.dtype(dtype).name
+    keras.config.set_floatx(name)
+    keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
         keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(policy)
 
 
 def twin(model: Sequential, **options: Any) -> keras.Sequential:

@@ -1,6 +1,6 @@
 """Two trainings in step: the same batches, the same start, and every tensor compared on the way.
 
-Our side takes `model.train_step`, the very step that `fit` repeats; Keras's side takes its own
+Our side takes the very step that `fit` repeats (`scratchnet/training.py`), Keras's side its own
 `train_on_batch`. Before a step, losses, activations and gradients are compared, after it the
 optimizer's slots and the weights. The first tensor beyond the tolerance ends the run and is named.
 Differences are measured against the scale S that rounding works on (`testing/magnitude.py`), since
@@ -9,6 +9,7 @@ a batch that is already learned has a gradient made of little else than rounding
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,6 +25,7 @@ from scratchnet import Sequential
 from scratchnet.engines import Array
 from scratchnet.inputs import Data
 from scratchnet.testing.magnitude import gradient_scale, stage_scales
+from scratchnet.training import Runner
 from scratchnet.utils import single_threaded_blas
 
 
@@ -130,9 +132,9 @@ class Lockstep:
             loss = self.copy.compute_loss(x=x, y=y, y_pred=outputs[-1], sample_weight=weights)
         return loss, outputs[1:], tape.gradient(loss, self.copy.trainable_variables)
 
-    def step(self, batch: Data, compare: bool = True) -> Difference | None:
-        """One step of both; the first difference found, or None."""
-        dtype = self.model.theta.dtype
+    def step(self, runner: Runner, at: int, compare: bool = True) -> Difference | None:
+        """Batch `at` on both sides; the first difference found, or None."""
+        batch, dtype = runner.batch(at), self.model.theta.dtype
         x = batch.x.astype(dtype, copy=False)
         y = batch.y if self.model.loss.sparse else batch.y.astype(dtype)
         if compare:
@@ -140,24 +142,28 @@ class Lockstep:
             weights = np.ones(len(x), dtype) if batch.weights is None else batch.weights
             probed = self.probe(x, y, weights)
             stages = self.model.run(batch.x)
-        loss, _ = self.model.train_step(batch)
+        runner.run(at, one=True)
         self.copy.train_on_batch(x, y, sample_weight=batch.weights)
         self.report.steps += 1
         if not compare:
             return None
-        pairs = chain(self._before(loss, stages, probed, scales), self._after(scales))
+        pairs = chain(self._before(runner, stages, probed, scales), self._after(scales))
         return next(filter(None, map(self._difference, pairs)), None)
 
-    def _before(self, loss: Any, stages: Any, probed: Any, scales: Scales) -> Iterator[Pair]:
-        """What was computed from the weights before the step: loss, activations, gradients."""
+    def _before(self, runner: Runner, stages: Any, probed: Any, scales: Scales) -> Iterator[Pair]:
+        """What was computed from the weights before the step: loss, activations, gradients.
+
+        A compiled epoch keeps its gradients to itself; they show in the moments.
+        """
         their_loss, outputs, gradients = probed
-        yield Pair(
-            "model", "loss", np.asarray(loss), their_loss.numpy(), lambda: 1 + max(scales.stages)
-        )
+        losses = np.asarray(runner.loss), their_loss.numpy()
+        yield Pair("model", "loss", *losses, lambda: 1 + max(scales.stages))
         for i, layer in enumerate(self.model.layers):
             scale = partial(lambda i: scales.stages[i], i)
             yield Pair(layer.name, "activations", stages[i].A, outputs[i].numpy(), scale)
-        yield from self._vectors("gradient", self.model.grad, bridge.flat(gradients), scales)
+        if runner.session is None:
+            theirs = bridge.flat(gradients)
+            yield from self._vectors("gradient", self.model.grad, theirs, scales)
 
     def _after(self, scales: Scales) -> Iterator[Pair]:
         """What the step left behind: the optimizer's slots and the weights."""
@@ -217,27 +223,21 @@ class Lockstep:
         on_step: Callable[[Report], None] | None = None,
     ) -> Report:
         """Train both until `steps` or `epochs` are done, or a difference is found."""
+        self.model.optimizer.build(self.model.theta)
         with bridge.floatx(self.model.theta.dtype), single_threaded_blas():
-            for batch in _batches(data, batch_size, epochs if steps is None else None, rng):
-                if self.report.steps == steps:
-                    break
-                compare = (self.report.steps + 1) % every == 0
-                self.report.difference = self.step(batch, compare)
-                if on_step is not None:
-                    on_step(self.report)
-                if self.report.difference is not None:
-                    break
+            runner = Runner(self.model, data, batch_size)
+            total = epochs * math.ceil(len(data.x) / batch_size) if steps is None else steps
+            while self.report.steps < total and self.report.difference is None:
+                order = None if rng is None else rng.permutation(len(data.x))
+                runner.begin(order, self.model.meters(data))
+                for at in range(min(runner.steps, total - self.report.steps)):
+                    compare = (self.report.steps + 1) % every == 0
+                    self.report.difference = self.step(runner, at, compare)
+                    if on_step is not None:
+                        on_step(self.report)
+                    if self.report.difference is not None:
+                        break
         return self.report
-
-
-def _batches(
-    data: Data, size: int, epochs: int | None, rng: np.random.Generator | None
-) -> Iterator[Data]:
-    epoch = 0
-    while epochs is None or epoch < epochs:
-        order = None if rng is None else rng.permutation(len(data.x))
-        yield from data.batches(size, order)
-        epoch += 1
 
 
 def lockstep(

@@ -35,7 +35,7 @@ def network(dtype: str, seed: int, engine: str) -> Sequential:
     stack = [layers.Rescaling(1 / 255), layers.Flatten()]
     stack += [layers.Dense(50, "relu"), layers.Dense(50, "relu"), layers.Dense(10, "sigmoid")]
     model = Sequential([Input((28, 28)), *stack], seed=seed)
-    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"], engine=engine)
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], engine=engine)
     return model
 
 

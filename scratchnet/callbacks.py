@@ -7,14 +7,17 @@ Epochs cost one event each; batches cost something only if a callback overrides 
 from __future__ import annotations
 
 import csv
-import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scratchnet.utils import nearest
+import numpy as np
+
+from scratchnet import metrics
+from scratchnet.inputs import check_option
 
 if TYPE_CHECKING:
     from scratchnet.metrics import Meters
@@ -26,18 +29,33 @@ Logs = dict[str, float]
 class Callback:
     """Override the events that you want; `self.model` and `self.params` are set before the first.
 
-    `params` holds verbose, epochs and steps, as in Keras.
+    `params` holds verbose, epochs and steps, as in Keras. Test events come from `evaluate`, and
+    from `fit` when it validates.
     """
 
     model: Sequential
     params: dict[str, Any]
 
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
     def on_train_begin(self, logs: Logs | None = None) -> None: ...
     def on_train_end(self, logs: Logs | None = None) -> None: ...
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None: ...
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None: ...
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        self.on_batch_end(batch, logs=logs)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None: ...
+    def on_test_end(self, logs: Logs | None = None) -> None: ...
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_predict_begin(self, logs: Logs | None = None) -> None: ...
+    def on_predict_end(self, logs: Logs | None = None) -> None: ...
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None: ...
 
     def set_model(self, model: Sequential) -> None:
         self.model = model
@@ -47,25 +65,44 @@ class Callback:
 
 
 class CallbackList:
-    """Passes each event to every callback, in order."""
+    """Passes each event to every callback, in order; made before anything moves."""
 
-    def __init__(self, callbacks: Iterable[Callback], model: Sequential, params: dict[str, Any]):
-        self.callbacks = list(callbacks)
-        for callback in self.callbacks:
+    def __init__(
+        self,
+        callbacks: Callback | Iterable[Callback] | None,
+        model: Sequential,
+        params: dict[str, Any],
+        add_history: bool = False,
+    ):
+        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        for callback in given:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks holds {callback!r}: expected Callback objects.")
+        if add_history and not any(isinstance(callback, History) for callback in given):
+            given.append(History())  # the last, so that it sees what the others put into logs
+        self.callbacks = given
+        for callback in given:
             callback.set_model(model)
             callback.set_params(params)
-        events = (Callback.on_train_batch_begin, Callback.on_train_batch_end)
-        self.wants_batches = any(
-            getattr(getattr(callback, event.__name__), "__func__", None) is not event
+        self.wants_batches = self.listens("on_train_batch_begin", "on_batch_begin") or self.listens(
+            "on_train_batch_end", "on_batch_end"
+        )
+
+    @property
+    def history(self) -> History:
+        return next(c for c in self.callbacks if isinstance(c, History))
+
+    def listens(self, *events: str) -> bool:
+        """Whether any callback overrides one of these events."""
+        return any(
+            getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
             for callback in self.callbacks
             for event in events
         )
 
-    def call(self, event: str, *arguments: Any) -> None:
+    def call(self, event: str, *arguments: Any, **logs: Any) -> None:
         for callback in self.callbacks:
-            getattr(callback, event)(*arguments)
+            getattr(callback, event)(*arguments, **logs)
 
 
 class History(Callback):
@@ -87,17 +124,41 @@ class History(Callback):
 class LambdaCallback(Callback):
     """A callback of functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`."""
 
-    def __init__(self, **events: Callable[..., None]):
-        known = [name for name in vars(Callback) if name.startswith("on_")]
-        for name, function in events.items():
-            setattr(self, nearest("LambdaCallback: event", name, known), function)
+    def __init__(
+        self,
+        on_epoch_begin: Callable[..., Any] | None = None,
+        on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None,
+        on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None,
+        on_train_batch_end: Callable[..., Any] | None = None,
+        **others: Callable[..., Any],
+    ):
+        named = {
+            "on_epoch_begin": on_epoch_begin,
+            "on_epoch_end": on_epoch_end,
+            "on_train_begin": on_train_begin,
+            "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin,
+            "on_train_batch_end": on_train_batch_end,
+        }
+        for event, function in (named | others).items():
+            if function is not None:
+                setattr(self, event, function)
 
 
 class EarlyStopping(Callback):
     """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
-    Arguments and moments as in Keras: with `restore_best_weights` the best epoch's weights come
-    back at the end even if training was not stopped.
+    Arguments and moments as in Keras: `"auto"` knows the direction of the loss and of our metrics;
+    with `restore_best_weights` the best epoch's weights come back at the end even if training was
+    not stopped; the first epoch is always the best so far.
+
+    Attributes:
+        best, best_epoch, best_weights, wait, stopped_epoch: as Keras names them.
+
+    Raises:
+        ValueError: before the first step, for a `monitor` whose direction nobody knows.
     """
 
     def __init__(
@@ -111,35 +172,59 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
     ):
-        nearest("mode", mode, ("auto", "min", "max"))
-        rises = mode == "max" or (mode == "auto" and monitor.endswith(("acc", "accuracy")))
-        self.sign = 1 if rises else -1
-        self.monitor, self.min_delta, self.patience = monitor, abs(min_delta), patience
+        if mode not in ("auto", "min", "max"):
+            warnings.warn(f"EarlyStopping: mode={mode!r} is unknown: 'auto'.", stacklevel=2)
+            mode = "auto"
+        self.monitor, self.mode = monitor, mode
+        self.min_delta, self.patience = abs(min_delta), patience
         self.verbose, self.baseline = verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self.on_train_begin()
+
+    def set_model(self, model: Sequential) -> None:
+        super().set_model(model)
+        known = metrics.directions(*model.metrics_asked)
+        if self.mode == "auto":
+            rises = known.get(self.monitor.removeprefix("val_"))
+        else:
+            rises = self.mode == "max"
+        if rises is None:
+            raise ValueError(
+                f"EarlyStopping: monitor={self.monitor!r}: should it rise or fall? Say mode='max' "
+                f"or mode='min', or watch one of {', '.join(known)}."
+            )
+        self.sign = 1 if rises else -1
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.best, self.wait, self.stopped_epoch, self.best_epoch = -math.inf, 0, 0, 0
+        self.wait, self.stopped_epoch, self.best_epoch = 0, 0, 0
+        self.best: float | None = None
         self.best_weights: list[Any] | None = None
 
+    def improves(self, value: float, reference: float | None) -> bool:
+        if reference is None:
+            return True
+        return self.sign * value - self.min_delta > self.sign * reference
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if self.monitor not in (logs or {}):
-            raise ValueError(
-                f"EarlyStopping: monitor={self.monitor!r} is not logged: expected one of "
-                f"{', '.join(logs or {})}. For a val_ number, give fit a validation set."
+        current = (logs or {}).get(self.monitor)
+        if current is None:
+            warnings.warn(
+                f"EarlyStopping: monitor={self.monitor!r} is not among {', '.join(logs or {})}, so "
+                "it does nothing. For a val_ number give fit a validation set.",
+                stacklevel=2,
             )
-        if epoch < self.start_from_epoch:
+        if current is None or epoch < self.start_from_epoch:
             return
-        current = self.sign * (logs or {})[self.monitor]
-        self.wait += 1
-        improved = current - self.min_delta > self.best
-        if self.restore_best_weights and (improved or self.best_weights is None):
+        if self.restore_best_weights and self.best_weights is None:
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
-        if improved:
-            self.best = current
-            if self.baseline is None or current - self.min_delta > self.sign * self.baseline:
+        self.wait += 1
+        if self.improves(current, self.best):
+            self.best, self.best_epoch = current, epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+            if self.baseline is None or self.improves(current, self.baseline):
                 self.wait = 0
-        elif self.wait >= self.patience and epoch > 0:
+        elif self.wait >= self.patience:
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
@@ -147,41 +232,68 @@ class EarlyStopping(Callback):
         if self.stopped_epoch and self.verbose:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
+            if self.verbose:
+                print(f"Best weights are back: those of epoch {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
 
 class LearningRateScheduler(Callback):
-    """Set the learning rate before each epoch to `schedule(epoch, learning_rate)`."""
+    """Set the learning rate before each epoch to `schedule(epoch, learning_rate)`.
 
-    def __init__(self, schedule: Callable[[int, float], float], verbose: int = 0):
+    The rate is logged as `learning_rate`. A schedule of the epoch alone is taken too, as in Keras.
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0):
         self.schedule, self.verbose = schedule, verbose
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer
-        optimizer.learning_rate = self.schedule(epoch, optimizer.learning_rate)
+        try:
+            rate = self.schedule(epoch, optimizer.learning_rate)
+        except TypeError:
+            rate = self.schedule(epoch)
+        if not isinstance(rate, float | np.floating):
+            raise ValueError(
+                f"LearningRateScheduler: the schedule gave {rate!r}: expected a float."
+            )
+        optimizer.learning_rate = float(rate)
         if self.verbose:
-            print(f"Epoch {epoch + 1}: learning rate {optimizer.learning_rate}")
+            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = self.model.optimizer.learning_rate
 
 
 class CSVLogger(Callback):
-    """One row an epoch into a CSV file: epoch, then the logged numbers by name."""
+    """One row an epoch into a CSV file: epoch, then the logged numbers by name.
+
+    The columns are those of the first epoch; without val_ numbers there they get theirs all the
+    same, and a number that lacks is NA, as in Keras.
+    """
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False):
-        self.path, self.separator, self.append = Path(filename), separator, append
+        self.filename, self.separator, self.append = Path(filename), separator, append
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.fresh = not (self.append and self.path.exists())
-        if self.fresh:
-            self.path.write_text("")
+        self.names: list[str] = []
+        held = self.append and self.filename.exists() and self.filename.stat().st_size > 0
+        self.header = not held
+        if not held:
+            self.filename.write_text("")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        row: dict[str, float] = {"epoch": epoch, **dict(sorted((logs or {}).items()))}
-        with self.path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(row), delimiter=self.separator)
-            if self.fresh:
-                writer.writeheader()
-                self.fresh = False
-            writer.writerow(row)
+        logs = logs or {}
+        if not self.names:
+            self.names = sorted(logs)
+            if not any(name.startswith("val_") for name in logs):
+                self.names += [f"val_{name}" for name in self.names]
+        with self.filename.open("a", newline="") as file:
+            writer = csv.writer(file, delimiter=self.separator)
+            if self.header:
+                writer.writerow(["epoch", *self.names])
+                self.header = False
+            writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
 
 
 class Progress:
@@ -191,13 +303,14 @@ class Progress:
     """
 
     def __init__(self, verbose: int | str, epochs: int, steps: int):
+        check_option("verbose", verbose, (0, 1, 2, "auto"))
         self.verbose = 1 if verbose == "auto" else int(verbose)
         self.epochs, self.steps = epochs, steps
         self.bar: Any = None
 
     def begin(self, epoch: int | None = None) -> None:
         self.start = time.perf_counter()
-        if self.verbose and epoch is not None:
+        if self.verbose and epoch is not None and self.epochs > 1:
             print(f"Epoch {epoch + 1}/{self.epochs}")
         if self.verbose == 1 and sys.stdout.isatty():
             from rich.progress import (

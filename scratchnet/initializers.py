@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.config import floatx
 from scratchnet.engines import Array
-from scratchnet.utils import generator, nearest
+from scratchnet.utils import generator, meant
 
 
 class Initializer:
-    """A callable (shape, dtype, rng) -> array; subclasses say what is drawn."""
+    """A callable (shape, dtype, rng) -> array; subclasses say what is drawn.
+
+    With a number as its seed it draws the same at every call, as in Keras.
+    """
 
     def __init__(self, seed: int | np.random.Generator | None = None):
-        self.rng = None if seed is None else generator(seed)
+        self.seed = seed
 
     def __call__(
         self,
@@ -28,7 +32,8 @@ class Initializer:
         rng: np.random.Generator | None = None,
     ) -> Array:
         """Weights of `shape`, drawn in float64 from this initializer's seed, else from `rng`."""
-        return self.draw(shape, self.rng or generator(rng)).astype(dtype or np.float32)
+        source = generator(rng if self.seed is None else self.seed)
+        return self.draw(shape, source).astype(dtype or floatx())
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         raise NotImplementedError(f"{type(self).__name__} must define draw(shape, rng).")
@@ -82,6 +87,7 @@ INITIALIZERS: dict[str, type[Initializer]] = {
     "zeros": Zeros,
     "ones": Ones,
 }
+INITIALIZERS |= {kind.__name__: kind for kind in INITIALIZERS.values()}
 
 
 def get(identifier: str | Initializer) -> Initializer:
@@ -92,4 +98,4 @@ def get(identifier: str | Initializer) -> Initializer:
     """
     if isinstance(identifier, Initializer):
         return identifier
-    return INITIALIZERS[nearest("initializer", identifier, INITIALIZERS)]()
+    return INITIALIZERS[meant("initializer", identifier, INITIALIZERS)]()

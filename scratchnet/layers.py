@@ -10,37 +10,31 @@ is the engine's (`engines/reference.py`). Read `losses.py` and `objective.py` ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from scratchnet import activations, initializers
+from scratchnet import activations, initializers, inputs
 from scratchnet.engines import Array, Engine
 from scratchnet.initializers import Initializer
-from scratchnet.inputs import Shape, check_count, check_shape
+from scratchnet.inputs import Input as Input  # a user looks for it here
+from scratchnet.inputs import Shape, check_count
 from scratchnet.utils import through_float32
 
 Params = dict[str, Array]
-
-
-class Input:
-    """The shape of one sample, at the head of a Sequential: `Input(shape=(28, 28))`."""
-
-    def __init__(self, shape: Sequence[int], name: str | None = None):
-        self.shape = check_shape(shape)
-        self.name = name
 
 
 class Layer:
     """What a model asks of a layer. Subclass it for your own: `parameters`, `forward`, `backward`.
 
     `Z, cache = forward(X, params, engine)` and `dX = backward(dZ, cache, params, grads, engine)`,
-    where backward fills every array of `grads` in place.
+    where backward fills every array of `grads` in place. Of Keras's options a layer takes `name`,
+    `input_shape` (or `input_dim`), and the others at their defaults.
     """
 
     activation = "linear"
 
-    def __init__(self, *, input_shape: Sequence[int] | None = None, name: str | None = None):
-        self.given_shape = None if input_shape is None else check_shape(input_shape)
+    def __init__(self, *, name: str | None = None, **options: Any):
+        self.given_shape = inputs.layer_options(type(self).__name__, options)
         self.name = name or ""
         self.input_shape: Shape | None = None
         self.params: Params = {}
@@ -88,6 +82,10 @@ class Layer:
 
     def get_weights(self) -> list[Array]:
         return [array.copy() for array in self.weights]
+
+    def set_weights(self, weights: Iterable[Any]) -> None:
+        """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
+        inputs.assign(self.weights, weights)
 
     def count_params(self) -> int:
         return sum(array.size for array in self.weights)

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet import loss_functions
 from scratchnet.config import floatx
 from scratchnet.engines import Array
 from scratchnet.inputs import check_targets, check_weights
-from scratchnet.utils import nearest, one_hot, only_default
+from scratchnet.utils import meant, nearest, one_hot, only_default
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 SIGMOID_READINGS = ("logits", "probabilities", "as_logits")
@@ -159,20 +160,17 @@ class MeanSquaredError(Loss):
         return "outputs"
 
 
-LOSSES: dict[str, type[Loss]] = {
-    "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
-    "categorical_crossentropy": CategoricalCrossentropy,
-    "mean_squared_error": MeanSquaredError,
-    "SparseCategoricalCrossentropy": SparseCategoricalCrossentropy,
-    "CategoricalCrossentropy": CategoricalCrossentropy,
-    "MeanSquaredError": MeanSquaredError,
-    "mse": MeanSquaredError,
-    "MSE": MeanSquaredError,
-}
+sparse_categorical_crossentropy = loss_functions.sparse_categorical_crossentropy
+categorical_crossentropy = loss_functions.categorical_crossentropy
+mean_squared_error = loss_functions.mean_squared_error
+
+LOSSES: dict[str, type[Loss]] = {"mse": MeanSquaredError, "MSE": MeanSquaredError}
+for _kind in (SparseCategoricalCrossentropy, CategoricalCrossentropy, MeanSquaredError):
+    LOSSES |= {_kind.family: _kind, _kind.__name__: _kind}
 
 
-def get(identifier: str | Loss) -> Loss:
-    """A loss by name, or the given one; `ValueError` for an unknown name."""
+def get(identifier: Any) -> Loss:
+    """A loss by its name, class or function, or the given one; `ValueError` for an unknown one."""
     if isinstance(identifier, Loss):
         return identifier
-    return LOSSES[nearest("loss", identifier, LOSSES)]()
+    return LOSSES[meant("loss", loss_functions.name_of(identifier), LOSSES)]()

@@ -16,25 +16,39 @@ from scratchnet import losses, optimizers, saving
 from scratchnet.layers import LAYERS, Input
 from scratchnet.saving import SavedStateError, State
 from scratchnet.sequential import Sequential
-from scratchnet.utils import nearest
+from scratchnet.utils import nearest, only_default
 
 __all__ = ["Sequential", "load_model", "save_model"]
 
 FORMAT = 1
 
 
-def save_model(model: Sequential, path: str | os.PathLike[str]) -> None:
-    """Write `model` to an `.npz` file at `path`."""
-    saving.save(path, state_of(model))
+def save_model(
+    model: Sequential,
+    filepath: str | os.PathLike[str],
+    overwrite: bool = True,
+    zipped: None = None,
+) -> None:
+    """Write `model` to an `.npz` file at `filepath`; without `overwrite` only to a new one."""
+    only_default("save_model", zipped=(zipped, None))
+    if not overwrite and os.path.exists(filepath):
+        raise FileExistsError(f"{filepath} is there already: take another name, or overwrite=True.")
+    saving.save(filepath, state_of(model))
 
 
-def load_model(path: str | os.PathLike[str]) -> Sequential:
+def load_model(
+    filepath: str | os.PathLike[str],
+    custom_objects: None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> Sequential:
     """The model in a file, compiled if it was; `SavedStateError` for a file that holds none."""
-    state = saving.load(path)
+    only_default("load_model", custom_objects=(custom_objects, None), safe_mode=(safe_mode, True))
+    state = saving.load(filepath)
     try:
-        return model_of(state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise SavedStateError(f"{path}: not a model that can be rebuilt: {error}") from error
+        return model_of(state, compile)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise SavedStateError(f"{filepath}: not a model that can be rebuilt: {error}") from error
 
 
 def state_of(model: Sequential) -> State:
@@ -43,8 +57,8 @@ def state_of(model: Sequential) -> State:
     for layer in model.layers:
         if LAYERS.get(type(layer).__name__) is not type(layer):
             raise ValueError(
-                f"layer {layer.name!r} is a {type(layer).__name__}: only {', '.join(LAYERS)} can be "
-                "saved. Save get_weights() instead, and build the model in code."
+                f"layer {layer.name!r} is a {type(layer).__name__}: only {', '.join(LAYERS)} can "
+                "be saved. Save get_weights() instead, and build the model in code."
             )
     config: dict[str, Any] = {
         "format": FORMAT,
@@ -68,8 +82,8 @@ def state_of(model: Sequential) -> State:
     return State(config, arrays)
 
 
-def model_of(state: State) -> Sequential:
-    """The model that `state_of` described."""
+def model_of(state: State, compiled: bool = True) -> Sequential:
+    """The model that `state_of` described; not compiled unless wanted."""
     config, arrays = state
     if config.get("format") != FORMAT:
         raise ValueError(f"format {config.get('format')!r}: expected {FORMAT}")
@@ -79,19 +93,21 @@ def model_of(state: State) -> Sequential:
     ]
     model = Sequential(name=str(config["name"]), seed=rng)
     model.theta = model.theta.astype(nearest("dtype", config["dtype"], saving.DTYPES))
-    for item in (Input(config["input_shape"]), *stack):
-        model.add(item)
+    model.add(Input(config["input_shape"]))
+    for layer in stack:
+        model.add(layer)
     for layer in model.layers:
         for name, view in layer.params.items():
             _fill(view, arrays, f"{layer.name}/{name}")
-    if "optimizer" in config:
+    if compiled and "optimizer" in config:
         kind, options = config["optimizer"]
         optimizer = optimizers.OPTIMIZERS[nearest("optimizer", kind, optimizers.OPTIMIZERS)](
             **options
         )
         kind, options = config["loss"]
         loss = losses.LOSSES[nearest("loss", kind, losses.LOSSES)](**options)
-        model.compile(optimizer, loss, *config["metrics"])
+        plain, weighted = config["metrics"]
+        model.compile(optimizer, loss, metrics=plain, weighted_metrics=weighted)
         optimizer.iterations = int(config["iterations"])
         if any(name.startswith("slots/") for name in arrays):
             optimizer.build(model.theta)

@@ -117,10 +117,9 @@ class SGD(Optimizer):
         learning_rate: float = 0.01,
         momentum: float = 0.0,
         nesterov: bool = False,
-        name: str | None = None,
         **others: Any,
     ):
-        super().__init__(learning_rate, name, **others)
+        super().__init__(learning_rate, **others)
         if not 0 <= momentum <= 1:
             raise ValueError(f"SGD: momentum={momentum!r}: expected a number in [0, 1].")
         self.momentum, self.nesterov = float(momentum), bool(nesterov)
@@ -160,10 +159,9 @@ class Adam(Optimizer):
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
         amsgrad: bool = False,
-        name: str | None = None,
         **others: Any,
     ):
-        super().__init__(learning_rate, name, **others)
+        super().__init__(learning_rate, **others)
         for argument, value in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not 0 <= value < 1:
                 raise ValueError(f"Adam: {argument}={value!r}: expected a number in [0, 1).")

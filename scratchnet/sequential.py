@@ -7,23 +7,25 @@ happened. Where it differs from Keras on purpose, the README's ledger says so.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from scratchnet import config, inputs, losses, metrics, optimizers
-from scratchnet.callbacks import Callback, CallbackList, History, Progress
-from scratchnet.engines import Array, get_engine
-from scratchnet.inputs import Data
-from scratchnet.layers import Input, Layer
+from scratchnet import config, inputs, losses, optimizers, training
+from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
+from scratchnet.engines import Array, get_engine, reference
+from scratchnet.inputs import Data, Input, Shape
+from scratchnet.layers import Layer
+from scratchnet.metrics import Meters, Metric, choose, name_of, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
-from scratchnet.utils import only_default, single_threaded_blas
-
-Logs = dict[str, float]
+from scratchnet.training import Runner
+from scratchnet.utils import Interruptible, nearest, only_default, single_threaded_blas
 
 
 class Sequential(Network):
@@ -40,6 +42,8 @@ class Sequential(Network):
     39760
     """
 
+    threads: int | None = None
+
     def __init__(
         self,
         layers: Iterable[Layer | Input] | None = None,
@@ -52,17 +56,36 @@ class Sequential(Network):
         self.name = name or "sequential"
         self.history: History | None = None
         self.stop_training = False
+        self._meters_seen: Meters | None = None
         super().__init__(layers, seed)
 
     # --- the stack --------------------------------------------------------------------------------
 
-    def build(self, input_shape: Iterable[int | None]) -> None:
+    def build(self, input_shape: Iterable[int | None] | None = None) -> None:
         """Give the model its shape; `input_shape` counts the batch axis, as in (None, 28, 28)."""
-        if not self.layers:
-            raise ValueError(f"model {self.name!r} has no layers: add some.")
+        shape = self._sample_shape(())
+        if input_shape is not None:
+            shape = inputs.check_shape(tuple(input_shape)[1:])
         if not self.built:
-            self._input_shape = inputs.check_shape(tuple(input_shape)[1:])
+            self._output_shape(inputs.check_shape(shape))
+            self._lay_out(shape, self.layers)
+            self._input_shape = shape
+        elif shape != self._input_shape:
+            raise ValueError(
+                f"build: input_shape={input_shape!r}: the model is built for {self.input_shape}."
+            )
+
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Take the top layer off and return it; the others keep their weights.
+
+        A compiled model needs a new optimizer then, and `compile` is the place for it.
+        """
+        only_default("pop", rebuild=(rebuild, True))
+        self._sample_shape(())
+        layer = self.layers.pop()
+        if self._input_shape is not None:
             self._lay_out(self._input_shape, self.layers)
+        return layer
 
     @property
     def compiled(self) -> bool:
@@ -85,12 +108,7 @@ class Sequential(Network):
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
         self._require_built()
-        arrays = [np.asarray(array) for array in weights]
-        wanted, got = [a.shape for a in self.weights], [a.shape for a in arrays]
-        if wanted != got:
-            raise ValueError(f"set_weights: got shapes {got}: expected {wanted}.")
-        for view, array in zip(self.weights, arrays, strict=True):
-            view[...] = array
+        inputs.assign(self.weights, weights)
 
     def count_params(self) -> int:
         """P, the number of parameters."""
@@ -99,24 +117,38 @@ class Sequential(Network):
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name or its place."""
-        if index is not None:
-            return self.layers[index]
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(f"get_layer: no {name!r} among {[layer.name for layer in self.layers]}.")
+        if (name is None) == (index is None):
+            raise ValueError(f"get_layer: name={name!r}, index={index!r}: expected one of them.")
+        if index is None:
+            names = [layer.name for layer in self.layers]
+            return self.layers[names.index(nearest("get_layer: name", name, names))]
+        if not -len(self.layers) <= index < len(self.layers):
+            raise ValueError(f"get_layer: index={index!r}: there are {len(self.layers)} layers.")
+        return self.layers[index]
 
-    def summary(self, print_fn: Callable[[str], Any] | None = None) -> None:
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: None = None,
+    ) -> None:
         """Print layers, output shapes and parameters, as Keras does."""
         from scratchnet.summary import summary_text
 
-        (print_fn or print)(summary_text(self))
+        only_default("summary", positions=(positions, None), layer_range=(layer_range, None))
+        only_default("summary", show_trainable=(show_trainable, False))
+        (print_fn or print)(summary_text(self, line_length or 78))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: None = None
+    ) -> None:
         """Write the whole model to an `.npz` file; `models.load_model` reads it."""
         from scratchnet.models import save_model
 
-        save_model(self, path)
+        save_model(self, filepath, overwrite, zipped)
 
     # --- beyond Keras: what learners and provers look at ------------------------------------------
 
@@ -147,38 +179,57 @@ class Sequential(Network):
 
     def compile(
         self,
-        optimizer: str | optimizers.Optimizer = "adam",
-        loss: str | losses.Loss | None = None,
-        metrics: Iterable[str | metrics.Metric] | None = None,
-        weighted_metrics: Iterable[str | metrics.Metric] | None = None,
-        *,
-        engine: str | None = None,
-        threads: int | None = None,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
+        loss_weights: None = None,
+        metrics: Iterable[Any] | None = None,
+        weighted_metrics: Iterable[Any] | None = None,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+        *,
+        engine: str | None = None,
+        threads: int | None = None,
     ) -> None:
         """Choose what `fit` minimises, how, and on which engine.
 
         Args:
+            optimizer: one of `"sgd"`, `"adam"`, or an object. Keras's default, RMSprop, is not
+                here: name one.
+            loss, metrics, weighted_metrics: by name, class, function or object, as in Keras.
             engine: `"auto"`, `"reference"` or `"compiled"`; `config.set_engine` sets the default.
             threads: at most so many threads in the compiled engine; all that the process may use.
-            run_eagerly, steps_per_execution, jit_compile: taken so that scripts run; they steer
-                TensorFlow and have no effect here.
+            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: taken so that scripts
+                run; they steer TensorFlow and have no effect here.
         """
+        only_default("compile", loss_weights=(loss_weights, None))
         if loss is None:
             raise ValueError("compile: loss=None: expected one, such as 'mse'.")
         for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
-            if isinstance(given, str):
+            if given is not None and not isinstance(given, list | tuple):
                 raise ValueError(f"compile: {name}={given!r}: expected a list, [{given!r}].")
+        asked = (tuple(metrics or ()), tuple(weighted_metrics or ()))
+        for metric in (*asked[0], *asked[1]):
+            name_of(metric)
         chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
         if chosen_loss.reduction == "none":
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
-        self.engine = get_engine(engine or config.engine())
+        chosen_engine = get_engine(engine or config.engine())
         self.threads = None if threads is None else inputs.check_count("threads", threads)
-        self.optimizer = chosen_optimizer
-        self.loss = chosen_loss
-        self.metrics_asked = (tuple(metrics or ()), tuple(weighted_metrics or ()))
+        self.engine, self.metrics_asked = chosen_engine, asked
+        self.optimizer, self.loss = chosen_optimizer, chosen_loss
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of what `evaluate` returns, in its order."""
+        names = ([name_of(m) for m in group] for group in getattr(self, "metrics_asked", ((), ())))
+        return ["loss", *unique_names(*names)] if self.compiled else []
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The meters of the last epoch or evaluation: the loss's, then those of the metrics."""
+        return [] if self._meters_seen is None else self._meters_seen.all
 
     def fit(
         self,
@@ -187,21 +238,25 @@ class Sequential(Network):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Iterable[Callback] | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
         class_weight: Mapping[Any, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: int = 1,
+        validation_freq: int | list[int] = 1,
     ) -> History:
         """Train for `epochs` passes over (x, y) in batches of `batch_size` (32).
 
         The loss and the metrics of an epoch are means over its samples, taken while the weights
-        move. `validation_split` cuts off the tail before any shuffling. Everything is checked
-        before a weight moves; a loss that stops being finite ends training.
+        move. `validation_split` cuts off the tail before any shuffling; `class_weight` leaves
+        validation alone. With `steps_per_epoch` an epoch goes on in the pass that the last one
+        began. Everything is checked before a weight moves; a loss that stops being finite ends
+        training.
 
         Returns:
             History: `history["loss"]` and so on, one number an epoch.
@@ -210,68 +265,104 @@ class Sequential(Network):
             ValueError, TypeError: for data or arguments that don't fit.
             FloatingPointError: where loss or weights stop being finite, with epoch and batch.
         """
-        size = inputs.check_count("batch_size", 32 if batch_size is None else batch_size)
-        inputs.check_count("epochs", epochs, least=0)
-        data = self._check(x, y, sample_weight, class_weight, "fit")
-        held_out = None if validation_data is None else self._check(*validation_data)
-        if validation_split and held_out is None:
+        size = inputs.check_batch_size(batch_size)
+        check_loop(epochs, initial_epoch, shuffle, validation_freq)
+        data = self._check(x, y, sample_weight, class_weight, "fit", build=False)
+        held_out = None
+        if validation_data is not None:
+            x_val, y_val, w_val = inputs.unpack(validation_data)
+            held_out = self._check(x_val, y_val, w_val, shape=data.x.shape[1:], build=False)
+        elif validation_split:
             data, held_out = inputs.split_tail(data, validation_split)
+            held_out = held_out if class_weight is None else held_out._replace(weights=None)
+        test_size = inputs.check_batch_size(validation_batch_size, size)
+        if held_out is not None:
+            held_out = inputs.first_steps(held_out, test_size, validation_steps, "validation_steps")
         steps = math.ceil(len(data.x) / size)
-        self.history, self.stop_training = History(), False
-        events = CallbackList(
-            [self.history, *(callbacks or ())],
-            self,
-            {"verbose": verbose, "epochs": epochs, "steps": steps},
-        )
+        if steps_per_epoch is not None:
+            steps = inputs.check_count("steps_per_epoch", steps_per_epoch)
         progress = Progress(verbose, epochs, steps)
+        settings = {"verbose": verbose, "epochs": epochs, "steps": steps}
+        events = CallbackList(callbacks, self, settings, add_history=True)
+        self.build((None, *data.x.shape[1:]))
         self.optimizer.build(self.theta)
-        logs: Logs = {}
-        with single_threaded_blas():
+        self.history, self.stop_training = events.history, False
+        orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
+        logs: Logs | None = None
+        with single_threaded_blas(), Interruptible() as interrupt:
+            runner = Runner(self, data, size)
             events.call("on_train_begin")
             for epoch in range(initial_epoch, epochs):
                 events.call("on_epoch_begin", epoch)
-                logs = self._train_epoch(data, size, shuffle, epoch, events, progress)
-                if held_out is not None and (epoch + 1) % validation_freq == 0:
-                    seen = self._test(held_out, validation_batch_size or size)
+                order = next(orders)
+                logs = self._train_epoch(runner, order, epoch, events, progress, interrupt)
+                if held_out is not None and due(epoch + 1, validation_freq):
+                    seen = self._test(held_out, test_size, events).logs()
                     logs |= {f"val_{name}": value for name, value in seen.items()}
-                progress.end(logs)
+                    logs = dict(sorted(logs.items()))  # Keras's order
                 events.call("on_epoch_end", epoch, logs)
+                progress.end(logs)
                 if self.stop_training:
                     break
             events.call("on_train_end", logs)
-        return self.history
+        return events.history
+
+    def _orders(
+        self, samples: int, size: int, shuffle: bool, steps: int | None
+    ) -> Iterator[Array | None]:
+        """The rows of each epoch, from the model's generator; None for all of them as they stand.
+
+        With `steps` an epoch is that many batches, from where the last one stopped; a pass that
+        runs out ends its epoch early, as in Keras.
+        """
+        left = np.arange(0)
+        while True:
+            if len(left) == 0:
+                left = self.rng.permutation(samples) if shuffle else np.arange(samples)
+            if steps is None:
+                yield left if shuffle else None
+                left = left[:0]
+                continue
+            if math.ceil(len(left) / size) < steps:
+                warnings.warn(
+                    f"fit: steps_per_epoch={steps}, and only {math.ceil(len(left) / size)} batches "
+                    "are left of this pass: the epoch ends with them.",
+                    stacklevel=3,
+                )
+            yield left[: steps * size]
+            left = left[steps * size :]
 
     def _train_epoch(
         self,
-        data: Data,
-        size: int,
-        shuffle: bool,
+        runner: Runner,
+        order: Array | None,
         epoch: int,
         events: CallbackList,
         progress: Progress,
+        interrupt: Interruptible,
     ) -> Logs:
-        """Every sample once, in an order drawn from the model's generator."""
-        order = self.rng.permutation(len(data.x)) if shuffle else None
-        meters = self._meters(data)
+        """The rows of `order`, batch by batch."""
+        meters = self.meters(runner.data)
+        runner.begin(order, meters)
         progress.begin(epoch)
+        done = 0
         try:
-            for step, batch in enumerate(data.batches(size, order)):
-                events.call("on_train_batch_begin", step)
-                loss, outputs = self.train_step(batch)
-                meters.update(batch, loss, outputs)
+            while done < runner.steps:
+                interrupt.poll()
+                events.call("on_train_batch_begin", done)
+                done, trouble = runner.run(done, one=events.wants_batches)
                 if events.wants_batches:
-                    events.call("on_train_batch_end", step, meters.logs())
-                if not math.isfinite(loss) and not self.stop_training:
+                    events.call("on_train_batch_end", done - 1, logs=meters.logs())
+                if trouble and not self.stop_training:
                     raise FloatingPointError(
-                        f"loss is {loss} in epoch {epoch + 1}, batch {step}: expected a finite "
-                        "number. Lower the learning rate, or scale the inputs."
+                        f"{trouble} in epoch {epoch + 1}, batch {done - 1}: expected finite "
+                        "numbers. Lower the learning rate, or scale the inputs."
                     )
-                progress.advance(step + 1, meters)
+                progress.advance(done, meters)
                 if self.stop_training:
                     break
-        except BaseException:
+        finally:
             progress.end()
-            raise
         return meters.logs()
 
     def train_on_batch(
@@ -286,9 +377,9 @@ class Sequential(Network):
         batch = self._check(x, y, sample_weight, class_weight, "train_on_batch")
         with single_threaded_blas():
             loss, outputs = self.train_step(batch)
-        meters = self._meters(batch)
+        meters = self.meters(batch)
         meters.update(batch, loss, outputs)
-        return results(meters.logs(), return_dict)
+        return results(meters, return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
@@ -307,25 +398,52 @@ class Sequential(Network):
         batch_size: int | None = None,
         verbose: int | str = "auto",
         sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
         return_dict: bool = False,
     ) -> Any:
-        """Loss and metrics over (x, y): a list in the order of their names, or a dict."""
-        size = inputs.check_count("batch_size", 32 if batch_size is None else batch_size)
+        """Loss and metrics over (x, y): a list in the order of `metrics_names`, or a dict."""
+        size = inputs.check_batch_size(batch_size)
         data = self._check(x, y, sample_weight, caller="evaluate")
-        progress = Progress(verbose, 1, math.ceil(len(data.x) / size))
+        data = inputs.first_steps(data, size, steps, "steps")
+        count = math.ceil(len(data.x) / size)
+        progress = Progress(verbose, 1, count)
+        events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
         progress.begin()
         with single_threaded_blas():
-            logs = self._test(data, size)
-        progress.end(logs)
-        return results(logs, return_dict)
+            meters = self._test(data, size, events)
+        progress.end(meters.logs())
+        return results(meters, return_dict)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = "auto") -> Array:
-        """The outputs of x (N, ...), in the model's dtype."""
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Callback | Iterable[Callback] | None = None,
+    ) -> Array:
+        """The outputs of x (N, ...), in the model's dtype; nothing is printed at any `verbose`."""
         samples = self._check_samples(x)
-        size = inputs.check_count("batch_size", 32 if batch_size is None else batch_size)
-        starts = range(0, len(samples), size)
+        size = inputs.check_batch_size(batch_size)
+        count = math.ceil(len(samples) / size)
+        if steps is not None:
+            count = min(count, inputs.check_count("steps", steps))
+        Progress(verbose, 1, count)
+        events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
+        outputs = []
+        if not events.callbacks and steps is None:
+            whole = training.predict(self, samples)
+            if whole is not None:
+                return whole
         with single_threaded_blas():
-            return np.concatenate([self.run(samples[i : i + size])[-1].A for i in starts])
+            events.call("on_predict_begin")
+            for step in range(count):
+                events.call("on_predict_batch_begin", step)
+                outputs.append(self.run(samples[step * size : (step + 1) * size])[-1].A)
+                events.call("on_predict_batch_end", step, logs={"outputs": outputs[-1]})
+            events.call("on_predict_end")
+        return np.concatenate(outputs)
 
     def predict_on_batch(self, x: Any) -> Array:
         """The outputs of one batch."""
@@ -337,22 +455,31 @@ class Sequential(Network):
         with single_threaded_blas():
             return self.run(samples)[-1].A
 
-    def _test(self, data: Data, size: int) -> Logs:
-        meters = self._meters(data)
-        for batch in data.batches(size):
+    def _test(self, data: Data, size: int, events: CallbackList | None = None) -> Meters:
+        events = events or CallbackList(None, self, {})
+        meters = self.meters(data)
+        wanted = events.listens("on_test_batch_end")
+        events.call("on_test_begin")
+        whole = not wanted and training.evaluate(self, data, meters)
+        for step, batch in enumerate(() if whole else data.batches(size)):
+            events.call("on_test_batch_begin", step)
             head = self.run(batch.x)[-1]
             loss = self.objective.value(head.Z, head.A, batch.y, batch.weights)
             meters.update(batch, loss, head.A)
-        return meters.logs()
+            if wanted:
+                events.call("on_test_batch_end", step, logs=meters.logs())
+        events.call("on_test_end", logs=meters.logs())
+        return meters
 
     # --- at the door ------------------------------------------------------------------------------
 
-    def _meters(self, data: Data) -> metrics.Meters:
-        classes = self.layers[-1].output_shape[-1]
-        plain, weighted = (
-            [metrics.get(m, data.y, classes) for m in ms] for ms in self.metrics_asked
-        )
-        return metrics.Meters(plain, weighted)
+    def meters(self, data: Data) -> Meters:
+        """Meters at 0 for targets like these; they are what `metrics` shows from here on."""
+        self._meters_seen = Meters(*self._chosen(data.y, self.layers[-1].output_shape[-1]))
+        return self._meters_seen
+
+    def _chosen(self, y: Array, classes: int) -> list[list[Metric]]:
+        return [[choose(m, y, classes) for m in group] for group in self.metrics_asked]
 
     def _require_built(self) -> None:
         if not self.built:
@@ -361,9 +488,24 @@ class Sequential(Network):
                 "build((None, ...)), or show it data."
             )
 
+    def _sample_shape(self, x: Any) -> Shape:
+        """The shape of one sample: the model's or, as long as it has none, that of x."""
+        if not self.layers:
+            raise ValueError(f"model {self.name!r} has no layers: add some.")
+        return self._input_shape or np.shape(x)[1:]
+
+    def _output_shape(self, shape: Shape) -> Shape:
+        """What becomes of samples of this shape, found without making a weight."""
+        for layer in self.layers:
+            layer.parameters(shape)
+            shape = layer.compute_output_shape(shape)
+        return shape
+
     def _check_samples(self, x: Any) -> Array:
-        self.build(np.shape(x))
-        return inputs.check_samples(x, self._input_shape or ())
+        shape = self._sample_shape(x)
+        samples = inputs.check_samples(x, shape)
+        self.build((None, *shape))
+        return samples
 
     def _check(
         self,
@@ -372,19 +514,51 @@ class Sequential(Network):
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | None = None,
         caller: str = "fit",
+        shape: Shape | None = None,
+        build: bool = True,
     ) -> Data:
         """Everything that a user hands over, checked before anything moves; and the objective."""
         if not self.compiled:
             raise ValueError(f"{caller}: the model is not compiled: call compile(optimizer, loss).")
-        samples = self._check_samples(x)
-        head = self.layers[-1]
-        self.objective = Objective(self.loss, head.activation, self.engine)
-        return inputs.check_data(
-            samples, y, sample_weight, class_weight, head.output_shape, self.loss, self.theta.dtype
+        shape = shape or self._sample_shape(x)
+        samples = inputs.check_samples(x, shape)
+        output = self._output_shape(shape)
+        data = inputs.check_data(
+            samples, y, sample_weight, class_weight, output, self.loss, self.theta.dtype
         )
+        strange = training.unknown_layer(self)
+        if strange is not None:
+            warnings.warn(
+                f"{strange} is not known to the compiled engine: the model runs on the reference "
+                "engine.",
+                stacklevel=3,
+            )
+            self.engine = reference.ENGINE
+        objective = Objective(self.loss, self.layers[-1].activation, self.engine)
+        for metric in itertools.chain(*self._chosen(data.y, output[-1])):
+            metric.values(data.y[:1], np.zeros((1, *output), self.theta.dtype))
+        if build:
+            self.build((None, *shape))
+        self.objective = objective
+        return data
 
 
-def results(logs: Logs, as_dict: bool) -> Any:
+def results(meters: Meters, as_dict: bool) -> Any:
     """Keras's way to return numbers: a dict, a list, or the loss alone."""
-    values = list(logs.values())
-    return logs if as_dict else values if len(values) > 1 else values[0]
+    values = meters.values()
+    return meters.logs() if as_dict else values if len(values) > 1 else values[0]
+
+
+def check_loop(epochs: Any, initial_epoch: Any, shuffle: Any, validation_freq: Any) -> None:
+    """The arguments of `fit` that steer its loop."""
+    inputs.check_count("epochs", epochs, least=0)
+    inputs.check_count("initial_epoch", initial_epoch, least=0)
+    inputs.check_option("shuffle", shuffle, (True, False))
+    several = isinstance(validation_freq, list | tuple)
+    for epoch in validation_freq if several else [validation_freq]:
+        inputs.check_count("validation_freq", epoch)
+
+
+def due(epoch: int, frequency: int | list[int]) -> bool:
+    """Whether to validate after this epoch, counted from 1."""
+    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency

@@ -7,9 +7,10 @@ so that `set_random_seed` works as in Keras.
 from __future__ import annotations
 
 import difflib
+import random
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
@@ -25,10 +26,15 @@ _default = {"rng": np.random.default_rng()}
 def set_random_seed(seed: int) -> None:
     """Seed everything that is drawn from here on without a seed of its own.
 
+    As in Keras that includes `random` and `numpy.random`, which a script may shuffle with.
+
     >>> set_random_seed(0)
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise ValueError(f"seed={seed!r}: expected an integer >= 0.")
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r}: expected an integer in [0, 2**32).")
+    random.seed(int(seed))
+    np.random.seed(seed)
     _default["rng"] = np.random.default_rng(seed)
 
 
@@ -63,6 +69,18 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Array:
     return one_hot(labels, classes, np.dtype(np.float32))
 
 
+def normalize(x: Any, axis: int = -1, order: float = 2) -> Array:
+    """x over its norm along `axis`; what has norm 0 stays 0.  Source: Keras, numerical_utils.py.
+
+    >>> normalize([[3.0, 4.0]]).tolist()
+    [[0.6, 0.8]]
+    """
+    array = np.asarray(x)
+    norm = np.atleast_1d(np.linalg.norm(array, order, axis))
+    norm[norm == 0] = 1
+    return array / np.expand_dims(norm, axis)
+
+
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any]) -> Array:
     """(...,) integers in [0, classes) -> (..., classes), 1 at the label and 0 elsewhere."""
     return (labels[..., None] == np.arange(classes)).astype(dtype)
@@ -81,6 +99,18 @@ def nearest(what: str, name: Any, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"{what}={name!r}: expected one of {', '.join(map(repr, known))}.{hint}")
+
+
+def meant(what: str, identifier: Any, table: Mapping[str, Any]) -> str:
+    """The name in `table` that is meant: by that name, or by the class or function it stands for.
+
+    >>> meant("number type", int, {"int": int, "float": float})
+    'int'
+    """
+    for name, value in table.items():
+        if value is identifier:
+            return name
+    return nearest(what, identifier, table)
 
 
 def only_default(owner: str, **arguments: tuple[Any, Any]) -> None:

@@ -12,6 +12,7 @@ A gradient is named after its array: `dW` is the gradient of the loss with respe
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -94,13 +95,18 @@ def get_engine(name: str) -> Engine:
 
     Raises:
         ValueError: for a name that is none of these.
+        RuntimeError: for `"compiled"` where it can't run, saying why.
 
     >>> get_engine("reference").name
     'reference'
     """
-    if name == "auto":
-        name = "reference"
-    if name not in ENGINE_NAMES:
+    if name not in ("auto", *ENGINE_NAMES):
         raise ValueError(f"engine={name!r}: expected 'auto', 'reference' or 'compiled'.")
+    if name == "auto":
+        reason = importlib.import_module(f"{__name__}.compiled").unavailable()
+        if reason:
+            # One message from one place: Python's filter shows it once.
+            warnings.warn(f"{reason} Training goes on with the reference engine.", stacklevel=2)
+        name = "reference" if reason else "compiled"
     engine: Engine = importlib.import_module(f"{__name__}.{name}").ENGINE
     return engine

@@ -1,0 +1,286 @@
+"""The main job: our network and its Keras twin side by side, and whether they are the same.
+
+`compare` proves first and times afterwards: 200 float64 steps in lockstep, then both trained in
+float32 on the same samples in the same order, epoch by epoch. Float32 training is chaotic, so at
+its end only statistics can tell (McNemar's exact test). `prove` is the whole training in lockstep,
+in float64. It draws nothing and prints nothing: `scratchnet/cli.py` does.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import stats
+
+from keras_ref import bridge
+from keras_ref.lockstep import Report, lockstep
+from scratchnet import Sequential, runs
+from scratchnet.datasets import Data
+from scratchnet.engines import Array
+from scratchnet.runs import KERAS, OURS, Histories, Job, Keep, Outcome, Watch
+
+STEPS = 200
+LIMIT = 1e-12
+CHAOS = 30
+"""How many times its own one-ulp twin's drift a training may drift, if that is over `LIMIT`."""
+CHANCE = 0.001
+"""Disagreement less likely than this is no chance."""
+
+
+@contextmanager
+def _in(dtype: str) -> Iterator[None]:
+    """Keras in one float type: floatx alone would not do, since the default policy outlives it."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        with bridge.floatx(dtype):
+            yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def compare(data: Data, job: Job, watch: Watch | None = None, keep: Keep | None = None) -> Outcome:
+    """Train both; `result["parity"]` says whether they are the same."""
+    watch = watch or Watch()
+    with _in("float64"):
+        checked = check_parity(data, job, watch)
+    with _in("float32"):
+        return _side_by_side(data, job, watch, keep, checked)
+
+
+def _side_by_side(
+    data: Data, job: Job, watch: Watch, keep: Keep | None, checked: dict[str, Any]
+) -> Outcome:
+    """The float32 training of both, timed."""
+    model = runs.build_model(job, data)
+    copy = bridge.twin(model)
+    watch.begin("compiling and tracing", 2)
+    warm = {OURS: runs.warm_up_ours(model, data, job)}
+    watch.advance()
+    warm[KERAS] = warm_up_keras(model, copy, data, job)
+    watch.end()
+
+    steps = -(-len(data[0][0]) // job.batch_size)
+    drift: list[tuple[int, float]] = []
+    histories: Histories = {}
+    for histories in runs.train({OURS: model, KERAS: copy}, data, job, model.rng, watch):
+        drift.append((steps * (len(drift) + 1), distance(model, copy)))
+        if keep is not None:
+            keep(model, {**histories, "weight_difference": [apart for _, apart in drift]})
+    found = {name: runs.answers(m, data[1][0]) for name, m in ((OURS, model), (KERAS, copy))}
+    agreed = agreement(data[1][1], found[OURS], found[KERAS])
+    result = {
+        "parity": checked["holds"] and agreed["mcnemar_p"] >= CHANCE,
+        "lockstep": {key: value for key, value in checked.items() if key != "drift"},
+        **{name: runs.figures(histories[name], warm[name]) for name in histories},
+        "speed_ratio": _ratio(histories),
+        "agreement": agreed,
+        "misread": runs.misread(data[1][1], found),
+        "weight_difference": [apart for _, apart in drift],
+        "tensorflow": tensorflow_settings(),
+    }
+    drifts = {
+        "float32 training, each epoch": drift,
+        "float64 lockstep, each step": checked["drift"],
+    }
+    return Outcome(model, found, result, histories, drifts, checked["limit"])
+
+
+def prove(data: Data, job: Job, watch: Watch | None = None, keep: Keep | None = None) -> Outcome:
+    """The whole training in float64, in lockstep; parity is every step and every prediction."""
+    with _in("float64"):
+        return _in_lockstep(data, job, watch or Watch(), keep)
+
+
+def _in_lockstep(data: Data, job: Job, watch: Watch, keep: Keep | None) -> Outcome:
+    (x, y), (x_test, y_test) = data
+    model = runs.build_model(job, data, "float64")
+    copy = bridge.twin(model)
+    epoch = -(-len(x) // job.batch_size)
+    watch.begin("float64 lockstep", job.epochs * epoch)
+
+    def on_step(report: Report) -> None:
+        watch.now(f"drift {report.drift[-1][1]:.1e}")
+        watch.advance()
+        if keep is not None and report.steps % epoch == 0:
+            keep(model, {"lockstep": thinned(report.drift)})
+
+    start = time.perf_counter()
+    report = lockstep(
+        model,
+        x,
+        y,
+        copy=copy,
+        epochs=job.epochs,
+        batch_size=job.batch_size,
+        rng=model.rng,
+        tolerance=LIMIT,
+        on_step=on_step,
+    )
+    seconds = time.perf_counter() - start
+    watch.end()
+    found = {name: runs.answers(m, x_test) for name, m in ((OURS, model), (KERAS, copy))}
+    agreed, told = agreement(y_test, found[OURS], found[KERAS]), told_of(report, LIMIT)
+    result = {
+        "parity": told["holds"] and agreed["same"] == agreed["of"],
+        "lockstep": {**told, "drift": thinned(report.drift), "seconds": seconds},
+        "agreement": agreed,
+        "misread": runs.misread(y_test, found),
+        "tensorflow": tensorflow_settings(),
+    }
+    drifts = {"float64 lockstep, each step": report.drift}
+    return Outcome(model, found, result, drifts=drifts, limit=LIMIT)
+
+
+# --- before the clock starts ----------------------------------------------------------------------
+
+
+def warm_up_keras(model: Sequential, copy: keras.Sequential, data: Data, job: Job) -> float:
+    """Seconds for Keras's first batches; then weights, slots and counter are as `model` has them.
+
+    Keras traces once for each model, so a throwaway copy would leave the tracing to the clock.
+    """
+    seconds = runs.first_batches(copy, data, job)
+    bridge.carry_weights(model, copy)
+    model.optimizer.build(model.theta)  # carry_slots carries the slots that exist
+    bridge.carry_slots(model, copy)
+    return seconds
+
+
+# --- are they the same ----------------------------------------------------------------------------
+
+
+def check_parity(data: Data, job: Job, watch: Watch) -> dict[str, Any]:
+    """200 float64 steps in lockstep: do all tensors stay within the limit?
+
+    Raw pixels amplify rounding beyond 1e-12 in any implementation. For them the limit is measured:
+    30 times how far our own network drifts from itself when it starts one ulp away.
+    """
+    limit = LIMIT if job.scaled else max(LIMIT, CHAOS * twin_drift(data, job))
+    model = runs.build_model(job, data, "float64")
+    watch.begin("float64 lockstep", STEPS)
+    report = lockstep(
+        model,
+        *data[0],
+        steps=STEPS,
+        batch_size=job.batch_size,
+        rng=model.rng,
+        tolerance=limit,
+        on_step=lambda _: watch.advance(),
+    )
+    watch.end()
+    told = told_of(report, limit)
+    return {**told, "holds": told["holds"] and report.steps == STEPS, "drift": report.drift}
+
+
+def told_of(report: Report, limit: float) -> dict[str, Any]:
+    """A report as plain data; it holds where nothing differed and no weight left the limit."""
+    return {
+        "holds": report.difference is None and report.largest_drift <= limit,
+        "steps": report.steps,
+        "limit": limit,
+        "largest_weight_difference": report.largest_drift,
+        "largest": report.largest,
+        "difference": None if report.difference is None else str(report.difference),
+    }
+
+
+def twin_drift(data: Data, job: Job) -> float:
+    """The largest drift within 200 steps of our network from itself, started one ulp higher."""
+    (x, y), (rng, model, twin) = data[0], _pair(data, job)
+    largest, order = 0.0, np.zeros(0, np.intp)
+    for _ in range(STEPS):
+        if len(order) == 0:
+            order = rng.permutation(len(x))
+        rows, order = order[: job.batch_size], order[job.batch_size :]
+        for trained in (model, twin):
+            trained.train_on_batch(x[rows], y[rows])
+        largest = max(largest, float(np.max(np.abs(model.theta - twin.theta))))
+    return largest
+
+
+def _pair(data: Data, job: Job) -> tuple[np.random.Generator, Sequential, Sequential]:
+    model, twin = (runs.build_model(job, data, "float64") for _ in range(2))
+    twin.theta[...] = np.nextafter(twin.theta, np.inf)
+    return model.rng, model, twin
+
+
+def agreement(truth: Array, ours: Array, theirs: Array) -> dict[str, Any]:
+    """How two sets of answers (N,) agree, and whether one is right more often than by chance.
+
+    McNemar's exact test: of the images that just one of two equally good models has right, each has
+    as many as a fair coin gives it.
+
+    >>> found = agreement(np.array([1, 2, 3]), np.array([1, 2, 0]), np.array([1, 9, 0]))
+    >>> found["same"], found["only_scratchnet_right"], found["mcnemar_p"]
+    (2, 1, 1.0)
+    """
+    right, theirs_right = ours == truth, theirs == truth
+    only_ours = int(np.sum(right & ~theirs_right))
+    only_theirs = int(np.sum(theirs_right & ~right))
+    split = only_ours + only_theirs
+    return {
+        "same": int(np.sum(ours == theirs)),
+        "of": len(truth),
+        f"only_{OURS}_right": only_ours,
+        f"only_{KERAS}_right": only_theirs,
+        "mcnemar_p": float(stats.binomtest(only_ours, split).pvalue) if split else 1.0,
+    }
+
+
+def distance(model: Sequential, copy: keras.Sequential) -> float:
+    """The largest difference of any weight."""
+    pairs = zip(model.weights, copy.get_weights(), strict=True)
+    return max(float(np.max(np.abs(ours - theirs))) for ours, theirs in pairs)
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+def _ratio(histories: Histories) -> float:
+    ours, theirs = (statistics.median(histories[name]["seconds"]) for name in (OURS, KERAS))
+    return theirs / ours
+
+
+def limit_threads(threads: int) -> None:
+    """Hold TensorFlow to so many threads; it takes that only before it has computed anything.
+
+    Raises:
+        ValueError: where it has begun with another number.
+    """
+    settings = tf.config.threading
+    if settings.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        settings.set_intra_op_parallelism_threads(threads)
+        settings.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:
+        raise ValueError(
+            f"threads={threads}: TensorFlow runs already, and keeps the threads it began with. "
+            "Start a new process."
+        ) from None
+
+
+def tensorflow_settings() -> dict[str, Any]:
+    """What decides TensorFlow's speed and rounding; 0 threads means as many as there are CPUs."""
+    threads = tf.config.threading
+    return {
+        "intra_op_threads": threads.get_intra_op_parallelism_threads(),
+        "inter_op_threads": threads.get_inter_op_parallelism_threads(),
+        "jit_compile": False,
+    }
+
+
+def thinned(drift: list[tuple[int, float]], most: int = 500) -> list[tuple[int, float]]:
+    """At most so many of the steps, first and last among them, evenly spaced in their logarithm."""
+    if len(drift) <= most:
+        return drift
+    places = np.unique(np.geomspace(1, len(drift), most).round().astype(int)) - 1
+    return [drift[i] for i in places]

@@ -1,0 +1,206 @@
+"""The vector type: every operation lane by lane against NumPy, in both dtypes and several widths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+numba = pytest.importorskip("numba")
+if numba.config.DISABLE_JIT:
+    pytest.skip("NUMBA_DISABLE_JIT=1: there is no vector type.", allow_module_level=True)
+
+from scratchnet.engines import vector  # noqa: E402
+from scratchnet.engines.vector import lanes, load, pick, splat, spread, store, zeros  # noqa: E402
+
+DTYPES = [np.float32, np.float64]
+
+
+def mapped(function: Any, registers: int = 2) -> Any:
+    """x -> function(x), a vector at a time."""
+
+    @numba.njit
+    def run(x: Any, y: Any) -> None:
+        like = zeros(x, registers)
+        for i in range(0, x.size, lanes(like)):
+            store(y, i, function(load(x, i, like)))
+
+    def call(x: np.ndarray) -> np.ndarray:
+        y = np.full_like(x, 99)
+        run(x, y)
+        return y
+
+    return call
+
+
+def ulps(found: np.ndarray, exact: np.ndarray) -> float:
+    """The largest error in units of the last place of `found`'s dtype."""
+    unit = np.spacing(np.abs(exact).astype(found.dtype)).astype(np.longdouble)
+    return float(np.max(np.abs(found - exact) / unit))
+
+
+def draw(dtype: Any, low: float, high: float, n: int = 4096) -> np.ndarray:
+    """Numbers spread over [low, high], half of them near 0, and the limits."""
+    rng = np.random.default_rng(3)
+    wide = rng.uniform(low, high, n // 2)
+    near = np.clip(rng.normal(size=n // 2) * 10.0 ** rng.uniform(-6, 0, n // 2), low, high)
+    return np.concatenate([[low, high], wide, near])[:n].astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arithmetic_is_numpys(dtype: Any) -> None:
+    @numba.njit
+    def run(x: Any, y: Any, out: Any, code: int) -> None:
+        like = zeros(x, 4)
+        for i in range(0, x.size, lanes(like)):
+            a, b = load(x, i, like), load(y, i, like)
+            if code == 0:
+                c = a + b
+            elif code == 1:
+                c = a - b
+            elif code == 2:
+                c = a * b
+            elif code == 3:
+                c = a / b
+            elif code == 4:
+                c = vector.sqrt(vector.fabs(a))
+            elif code == 5:
+                c = vector.where_gt(a, b, a, b)
+            elif code == 6:
+                c = vector.where_lt(a, b, splat(1.5, a), b)
+            elif code == 7:
+                c = vector.where_ge(a, a, b, a)
+            else:
+                c = vector.rint(a)
+            store(out, i, c)
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 256)).astype(dtype) * 3
+    expected = [x + y, x - y, x * y, x / y, np.sqrt(np.abs(x)), np.maximum(x, y)]
+    expected += [np.where(x < y, dtype(1.5), y), y, np.rint(x)]
+    for code, wanted in enumerate(expected):
+        out = np.empty_like(x)
+        run(x, y, out, code)
+        np.testing.assert_array_equal(out, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_fma_rounds_once(dtype: Any) -> None:
+    @numba.njit
+    def run(x: Any, out: Any) -> None:
+        like = zeros(x, 1)
+        a = load(x, 0, like)
+        store(out, 0, vector.fma(a, a, splat(-1.0, a)))
+
+    one = dtype(1) + np.finfo(dtype).eps
+    x = np.full(16, one, dtype)
+    out = np.empty_like(x)
+    run(x, out)
+    eps = np.finfo(dtype).eps
+    assert (out[: 64 // x.itemsize] == dtype(2) * eps + eps * eps).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("registers", [1, 2, 4])
+def test_lanes_and_places(dtype: Any, registers: int) -> None:
+    one, two, four = 1, 2, 4
+
+    @numba.njit
+    def width(x: Any, n: int) -> int:
+        if n == one:
+            return lanes(zeros(x, 1))
+        if n == two:
+            return lanes(zeros(x, 2))
+        return lanes(zeros(x, 4))
+
+    assert width(np.zeros(1, dtype), registers) == registers * 64 // np.dtype(dtype).itemsize
+    assert four == 4
+
+    @numba.njit
+    def shifted(x: Any, y: Any) -> Any:
+        like = zeros(x, 1)
+        store(y, 3, load(x, 5, like))
+        vector.prefetch(x, 0)
+        store(y, 40, spread(x, 7, like))
+        return pick(x, 9)
+
+    x, y = np.arange(80).astype(dtype), np.zeros(80, dtype)
+    n = 64 // x.itemsize
+    assert shifted(x, y) == 9
+    np.testing.assert_array_equal(y[3 : 3 + n], x[5 : 5 + n])
+    np.testing.assert_array_equal(y[40 : 40 + n], 7)
+    assert not y[:3].any() and not y[3 + n : 40].any() and not y[40 + n :].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp(dtype: Any) -> None:
+    high = 80 if dtype is np.float32 else 700
+    x = draw(dtype, -high, high)
+    assert ulps(mapped(vector.exp)(x), np.exp(x.astype(np.longdouble))) < 1.5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_exp_at_its_ends(dtype: Any) -> None:
+    x = np.resize(np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e4, -1e4, -90], dtype), 32)
+    with np.errstate(all="ignore"):
+        expected = np.exp(x)
+    found = mapped(vector.exp)(x)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=3e-45)
+    assert found[7] > 0, "results below the normal numbers are numbers too"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sigmoid_saturates_where_numpys_does(dtype: Any) -> None:
+    """Accuracy counts ties at exactly 1, so 1 must begin at the same z up to an ulp."""
+
+    @numba.njit
+    def sigmoid(z: Any) -> Any:
+        one = splat(1.0, z)
+        return one / (one + vector.exp(splat(0.0, z) - z))
+
+    z = np.linspace(14, 18, 4096).astype(np.float32) if dtype is np.float32 else None
+    z = np.linspace(34, 40, 4096).astype(dtype) if z is None else z
+    expected = 1 / (1 + np.exp(-z))
+    found = mapped(sigmoid)(z)
+    assert np.max(np.abs(found - expected)) <= np.spacing(dtype(0.5))
+    first, wanted = z[np.argmax(found == 1)], z[np.argmax(expected == 1)]
+    assert abs(first - wanted) <= 2 * (z[1] - z[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh(dtype: Any) -> None:
+    x = draw(dtype, -25, 25)
+    assert ulps(mapped(vector.tanh)(x), np.tanh(x.astype(np.longdouble))) < 3
+    ends = np.resize(np.array([np.inf, -np.inf, np.nan, 0.0], dtype), 32)
+    np.testing.assert_array_equal(mapped(vector.tanh)(ends), np.tanh(ends))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log(dtype: Any) -> None:
+    rng = np.random.default_rng(1)
+    x = np.exp(rng.uniform(-80, 80, 4096)).astype(dtype)
+    x[:2048] = 1 + rng.uniform(-0.4, 0.9, 2048)
+    x[0] = 1
+    assert ulps(mapped(vector.log)(x[1:4065]), np.log(x[1:4065].astype(np.longdouble))) < 1.5
+    assert mapped(vector.log)(np.ones(32, dtype)).max() == 0
+    assert np.isnan(mapped(vector.log)(np.full(32, np.nan, dtype))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quotient(dtype: Any) -> None:
+    @numba.njit
+    def run(x: Any, y: Any, out: Any) -> None:
+        like = zeros(x, 2)
+        for i in range(0, x.size, lanes(like)):
+            store(out, i, vector.quotient(load(x, i, like), load(y, i, like)))
+
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=4096).astype(dtype)
+    y = np.exp(rng.uniform(-16, 30, 4096)).astype(dtype)
+    out = np.empty_like(x)
+    run(x, y, out)
+    assert ulps(out, x.astype(np.longdouble) / y.astype(np.longdouble)) < 2
+    y[0], x[1] = np.inf, np.nan
+    run(x, y, out)
+    assert out[0] == 0 and np.isnan(out[1])
