@@ -21,7 +21,7 @@ EPSILON = 1e-7
 
 
 def dense(X: Array, W: Array, b: Array | None) -> Array:
-    """Z = X W + b, that is Z_bo = sum_i X_bi W_io + b_o.  X (B, I), W (I, O), b (O,) -> Z (B, O)."""
+    """Z = X W + b, or Z_bo = sum_i X_bi W_io + b_o.  X (B, I), W (I, O), b (O,) -> Z (B, O)."""
     Z: Array = X @ W
     if b is not None:
         Z += b

@@ -1,0 +1,55 @@
+"""The README keeps its word: its example runs and prints what it shows, its tests and files exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def block(mark, language):
+    """The fenced block of a language after a mark."""
+    return README.split(mark)[1].split(f"```{language}\n")[1].split("```")[0]
+
+
+def test_the_example_runs_and_prints_what_the_readme_shows(mnist, tmp_path):
+    """The accuracy to half a point: another CPU rounds otherwise, and float32 training is chaotic."""
+    done = subprocess.run(
+        [sys.executable, "-c", block("<!-- example -->", "python")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=True,
+        env=os.environ,
+    )
+    shown = block("<!-- output -->", "text").split()
+    printed = done.stdout.split()
+    assert printed[:-1] == shown[:-1]
+    assert float(printed[-1]) == pytest.approx(float(shown[-1]), abs=0.005)
+
+
+def test_every_test_that_the_ledger_names_exists():
+    source = (ROOT / "tests" / "keras" / "test_conventions.py").read_text()
+    named = set(re.findall(r"`(test_\w+)`", README))
+    assert len(named) >= 14
+    assert named <= set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
+
+
+def test_every_file_that_the_readme_names_exists():
+    for path in re.findall(r"`((?:scratchnet|keras_ref|tests|benchmarks)/[\w./]+)`", README):
+        assert (ROOT / path).exists(), path
+    for path in re.findall(r"\]\((\w[\w/.-]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_continuous_integration_runs_the_readmes_own_test_command():
+    command = block("<!-- test command -->", "bash").strip()
+    assert command.startswith("python3 -m venv .venv && ") and "pytest" in command
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
