@@ -96,10 +96,11 @@ def carry_slots(model: Sequential, copy: keras.Sequential) -> None:
     """Copy step counter, learning rate and slots from scratchnet's optimizer to Keras's."""
     optimizer = copy.optimizer
     optimizer.build(copy.trainable_variables)
+    model.optimizer.build(model.theta)  # all 0 if it has not stepped yet: that is carried too
     optimizer.iterations.assign(model.optimizer.iterations)
     optimizer.learning_rate = model.optimizer.learning_rate
     for name, attribute in KERAS_SLOTS[type(model.optimizer).__name__].items():
-        if name in model.optimizer.slots:
+        if name in model.optimizer.slots:  # velocity_hat only with amsgrad
             arrays = [a for view in model.views(model.optimizer.slots[name]) for a in view.values()]
             for variable, array in zip(getattr(optimizer, attribute), arrays, strict=True):
                 variable.assign(array)

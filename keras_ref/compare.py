@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -34,24 +32,12 @@ CHANCE = 0.001
 """Disagreement less likely than this is no chance."""
 
 
-@contextmanager
-def _in(dtype: str) -> Iterator[None]:
-    """Keras in one float type: floatx alone would not do, since the default policy outlives it."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(dtype)
-    try:
-        with bridge.floatx(dtype):
-            yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def compare(data: Data, job: Job, watch: Watch | None = None, keep: Keep | None = None) -> Outcome:
     """Train both; `result["parity"]` says whether they are the same."""
     watch = watch or Watch()
-    with _in("float64"):
+    with bridge.floatx("float64"):
         checked = check_parity(data, job, watch)
-    with _in("float32"):
+    with bridge.floatx("float32"):
         return _side_by_side(data, job, watch, keep, checked)
 
 
@@ -95,7 +81,7 @@ def _side_by_side(
 
 def prove(data: Data, job: Job, watch: Watch | None = None, keep: Keep | None = None) -> Outcome:
     """The whole training in float64, in lockstep; parity is every step and every prediction."""
-    with _in("float64"):
+    with bridge.floatx("float64"):
         return _in_lockstep(data, job, watch or Watch(), keep)
 
 

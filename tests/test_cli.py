@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 from scratchnet import cli, datasets, runs
 
-ALONE = ["compare", "--no-keras", "--epochs", "2", "--limit", "300"]
+QUICK = ["compare", "--no-keras", "--engine", "reference"]
+"""Nothing to compile: what the engines compute is held elsewhere."""
+
+ALONE = [*QUICK, "--epochs", "2", "--limit", "300"]
 
 
 @pytest.fixture(scope="module")
@@ -274,11 +277,26 @@ def test_the_verdict_decides_the_status(run, npz, monkeypatch, tmp_path, result,
     assert runs.read(tmp_path / "a").result["parity"] is result["parity"]
 
 
+def test_ctrl_c_between_two_files_waits_for_the_second(run, tmp_path, monkeypatch):
+    write = runs.Folder.save_history
+
+    def save_history(folder, history):
+        write(folder, history)
+        if history and len(history["scratchnet"]["loss"]) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(runs.Folder, "save_history", save_history)
+    result = run(*ALONE, "--epochs", "5", "--out", "a")
+    assert result.exit_code == 130 and result.stdout == ""
+    kept = runs.models.load_model(tmp_path / "a" / "model.npz")
+    assert kept.optimizer.iterations == 2 * 10
+
+
 # --- real processes -------------------------------------------------------------------------------
 
 
 def test_interrupted_it_says_so_and_keeps_the_finished_epochs(tmp_path, npz):
-    args = ["compare", "--no-keras", "--epochs", "100000", "--data", str(npz), "--out", "a"]
+    args = [*QUICK, "--epochs", "100000", "--data", str(npz), "--out", "a"]
     process = start(*args, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not (tmp_path / "a" / "model.npz").exists() and time.monotonic() < deadline:

@@ -65,13 +65,13 @@ def test_the_same_network_is_found_the_same(command):
 
 
 def test_a_learning_rate_one_in_a_million_off_is_found(command, sabotage):
-    done, run = command("--limit", "300", "--epochs", "1")
+    done, run = command("--limit", "300", "--engine", "reference")
     assert done.exit_code == 1 and "Parity does not hold: step 1:" in done.stdout
     assert run.result["parity"] is False and "weights" in run.result["lockstep"]["difference"]
 
 
 def test_the_proof_finds_it_too(command, sabotage):
-    done, run = command("--float64", "--limit", "300")
+    done, run = command("--float64", "--limit", "300", "--engine", "reference")
     assert done.exit_code == 1 and run.result["lockstep"]["steps"] == 1
     assert run.result["parity"] is False
 
@@ -86,13 +86,13 @@ def test_disagreement_beyond_chance_is_found(command, monkeypatch):
         return given
 
     monkeypatch.setattr(runs, "answers", answers)
-    done, run = command()
+    done, run = command("--engine", "reference")
     assert done.exit_code == 1 and "disagree beyond chance" in done.stdout
     assert run.result["lockstep"]["holds"] and run.result["agreement"]["mcnemar_p"] < 0.001
 
 
 def test_the_proof_in_float64(command):
-    done, run = command("--float64", "--limit", "300")
+    done, run = command("--float64", "--limit", "300", "--engine", "reference")
     result = run.result
     assert done.exit_code == 0 and "Parity holds." in done.stdout
     assert result["lockstep"]["steps"] == 20 == len(result["lockstep"]["drift"])
@@ -102,9 +102,9 @@ def test_the_proof_in_float64(command):
 
 
 def test_raw_pixels_are_held_against_their_own_drift(data):
-    job = Job(scaled=False)
+    job = Job(scaled=False, engine="reference")
     drift = compare.twin_drift(data, job)
-    with compare._in("float64"):
+    with bridge.floatx("float64"):
         checked = compare.check_parity(data, job, Watch())
     assert checked["holds"] and checked["limit"] == max(1e-12, 30 * drift)
     assert 0 < drift < 1e-6
@@ -113,7 +113,7 @@ def test_raw_pixels_are_held_against_their_own_drift(data):
 def test_warming_keras_up_leaves_no_trace_but_the_tracing(data):
     job = Job(seed=3)
     model = runs.build_model(job, data)
-    with compare._in("float32"):
+    with bridge.floatx("float32"):
         copy = bridge.twin(model)
         compare.warm_up_keras(model, copy, data, job)
     assert compare.distance(model, copy) == 0
