@@ -21,7 +21,8 @@ from rich.console import Console
 from keras_ref import bridge
 from keras_ref.lockstep import lockstep
 from keras_ref.random_networks import BOUND, FACTOR, survey
-from scratchnet import Input, Sequential, config, datasets, layers
+from scratchnet import config, datasets
+from scratchnet.runs import Job, build_model
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "parity.json"
@@ -29,20 +30,10 @@ MARKS = "<!-- parity -->", "<!-- /parity -->"
 console = Console(stderr=True)
 
 
-def network(dtype: str, seed: int, engine: str) -> Sequential:
-    """The well-known network on pixels from 0 to 255, compiled."""
-    config.set_floatx(dtype)
-    stack = [layers.Rescaling(1 / 255), layers.Flatten()]
-    stack += [layers.Dense(50, "relu"), layers.Dense(50, "relu"), layers.Dense(10, "sigmoid")]
-    model = Sequential([Input((28, 28)), *stack], seed=seed)
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"], engine=engine)
-    return model
-
-
 def proof(data: Any, engine: str) -> dict[str, Any]:
     """Float64, ten epochs in step with Keras."""
     (x, y), (x_test, _) = data
-    model = network("float64", 0, engine)
+    model = build_model(Job(engine=engine), data, "float64")
     copy = bridge.twin(model)
     report = lockstep(model, x, y, epochs=10, copy=copy, rng=np.random.default_rng(0))
     with bridge.floatx("float64"):
@@ -60,7 +51,7 @@ def proof(data: Any, engine: str) -> dict[str, Any]:
 def single(data: Any, seed: int, epochs: int, engine: str) -> dict[str, Any]:
     """Float32, one seed: weights after an epoch, test accuracy of both at the end."""
     (x, y), (x_test, y_test) = data
-    model = network("float32", seed, engine)
+    model = build_model(Job(seed=seed, engine=engine), data)
     copy = bridge.twin(model)
     rng = np.random.default_rng(seed)
     drift = []
