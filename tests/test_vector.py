@@ -1,4 +1,4 @@
-"""The vector type: every operation lane by lane against NumPy, in both dtypes and several widths."""
+"""The vector type: every operation lane by lane against NumPy, in both dtypes, several widths."""
 
 from __future__ import annotations
 

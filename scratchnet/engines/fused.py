@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,9 @@ from scratchnet.engines.reference import TINY
 
 ALIGNMENT = 64
 BLOCK_ROWS = 200
-"""Inputs of the first layer in a block: its gradient, weights and moments stay in the cache."""
+"""Inputs of the first layer in a block, where they are compressed: long runs of entries."""
+DENSE_ROWS = 100
+"""The same where they are not: its weights stay in the first cache. No bit depends on either."""
 SPARSE_BELOW = 0.5
 """Share of inputs that are not 0 from which the dense kernel is the faster one."""
 PAUSE = 0.06
@@ -218,7 +221,7 @@ def optimize(
 class Layout:
     """Where everything of a plan stands in the private arrays; see `kernels.Net`."""
 
-    def __init__(self, plan: Plan, batch: int) -> None:
+    def __init__(self, plan: Plan, batch: int, tallest: int = DENSE_ROWS) -> None:
         check(plan)
         self.plan, self.dtype = plan, np.dtype(plan.dtype)
         one = ALIGNMENT // self.dtype.itemsize
@@ -243,8 +246,8 @@ class Layout:
         units = int(self.layers[0, k.ROWS]) // 4
         cuts = [4 * -(-units * c // k.CHUNKS) for c in range(k.CHUNKS + 1)]
         blocks, self.chunks = [], np.zeros(k.CHUNKS + 1, np.int64)
-        for c, (top, bottom) in enumerate(zip(cuts, cuts[1:], strict=False)):
-            tall = _up(-(-(bottom - top) // max(1, -(-(bottom - top) // BLOCK_ROWS))), 4)
+        for c, (top, bottom) in enumerate(pairwise(cuts)):
+            tall = _up(-(-(bottom - top) // max(1, -(-(bottom - top) // tallest))), 4)
             blocks += [(i, min(i + tall, bottom)) for i in range(top, bottom, max(tall, 4))]
             self.chunks[c + 1] = len(blocks)
         self.blocks = np.array(blocks, np.int64)
@@ -345,10 +348,11 @@ def _data(plan: Plan, X: Any, T: Any, weights: Any) -> Data:
     Raises:
         ValueError: when shapes do not go together, or a label is none of the K classes.
     """
-    dtype, I, K = np.dtype(plan.dtype), plan.layers[0].inputs, plan.layers[-1].outputs
+    dtype, inputs = np.dtype(plan.dtype), plan.layers[0].inputs
+    K = plan.layers[-1].outputs
     X = np.asarray(X)
-    if X.ndim != 2 or X.shape[1] != I:
-        raise ValueError(f"X has shape {X.shape}: expected (N, {I}); flatten each sample.")
+    if X.ndim != 2 or X.shape[1] != inputs:
+        raise ValueError(f"X has shape {X.shape}: expected (N, {inputs}); flatten each sample.")
     kinds = {np.dtype(np.uint8): k.BYTE_INPUT, np.dtype(np.float64): k.DOUBLE_INPUT}
     kind = kinds.get(X.dtype, k.FLOAT_INPUT if X.dtype == np.float32 else -1)
     if kind < 0:
@@ -490,9 +494,18 @@ class Session:
         data = _data(plan, X, T, weights)
         self.samples, self.batch_size = len(_inputs_of(data)), int(batch_size)
         self.mean = mean
-        self.layout = Layout(plan, min(self.batch_size, max(1, self.samples)))
         self.threads = threads_allowed(threads)
         self.theta = theta
+        # 0 times an infinite weight is NaN: only where all are finite may zeros be left out.
+        self.density = density(_inputs_of(data))
+        self.compressed = bool(
+            self.switches.zeros
+            and plan.offset == 0
+            and self.density < SPARSE_BELOW
+            and np.isfinite(theta).all()
+        )
+        tallest = BLOCK_ROWS if self.compressed else DENSE_ROWS
+        self.layout = Layout(plan, min(self.batch_size, max(1, self.samples)), tallest)
         names = _optimizer(plan.optimizer, plan.constants)[1]
         for name in names:
             if name not in slots:
@@ -504,14 +517,6 @@ class Session:
                     f"{name} is {array.dtype} {array.shape}: expected {self.layout.dtype} "
                     f"({self.layout.size},) for these layers."
                 )
-        # 0 times an infinite weight is NaN: only where all are finite may zeros be left out.
-        self.density = density(_inputs_of(data))
-        self.compressed = bool(
-            self.switches.zeros
-            and plan.offset == 0
-            and self.density < SPARSE_BELOW
-            and np.isfinite(theta).all()
-        )
         self.data, self._on = data, np.ones(int(self.layout.layers[0, k.ROWS]), np.bool_)
         if self.compressed:
             self.data, self._on = _compressed(self.layout, data)
@@ -555,9 +560,7 @@ class Session:
         d = self.data
         return sum(a.nbytes for a in (d.begin, d.cuts, d.index, d.value)) if self.compressed else 0
 
-    def epoch(
-        self, order: Array, rates: Array, start: int = 0, stop: int | None = None
-    ) -> Epoch:
+    def epoch(self, order: Array, rates: Array, start: int = 0, stop: int | None = None) -> Epoch:
         """Trains batches `start` to `stop` of the samples in `order`; rates[k] is batch k's alpha
         (adam) or learning rate (sgd).
 
@@ -617,9 +620,22 @@ class Session:
             bad: int = _train(self.net, self.data, job, control, first, last, thread, team)
             return bad
 
+        def help_out(thread: int) -> None:
+            try:
+                run(thread)
+            except BaseException as error:
+                failed.append(error)
+                control[k.ABORT * k.LINE] = 1
+                raise
+
+        failed: list[BaseException] = []
+
         if team == 1:
             return run(0)
-        others = [threading.Thread(target=run, args=(n,), name=f"scratchnet-{n}", daemon=True) for n in range(1, team)]
+        others = [
+            threading.Thread(target=run, args=(n,), name=f"scratchnet-{n}", daemon=True)
+            for n in range(1, team)
+        ]
         try:
             for other in others:
                 other.start()
@@ -630,6 +646,11 @@ class Session:
             for other in others:
                 if other.ident is not None:
                     other.join()
+        if failed:
+            raise RuntimeError(
+                f"a training thread failed: {failed[0]!r}; the session's weights are not to be "
+                "used, fit again (threads=1 needs no helpers)."
+            )
         late = control[k.VERDICT * k.LINE] == k.HELP_IS_LATE
         self._late = min(self._late + 1, 4) if late else 0
         self._alone = 2**self._late if late else 0
@@ -669,7 +690,10 @@ def _looked(
         control = _zeros((k.COUNTERS + 1) * k.LINE, np.int64)
         _look(net, data, job, control, first, last, outputs)
 
-    others = [threading.Thread(target=run, args=(n,), name=f"scratchnet-{n}", daemon=True) for n in range(1, team)]
+    others = [
+        threading.Thread(target=run, args=(n,), name=f"scratchnet-{n}", daemon=True)
+        for n in range(1, team)
+    ]
     for other in others:
         other.start()
     try:

@@ -1,19 +1,22 @@
 """The compiled step: what `reference.py` says (read it first), fused and laid out for the machine.
 
-The parameters of a layer are stored as panels: matrices of 4 or 2 registers' width, whose row
-i holds the weights from input i to those outputs; the bias is the row of an input that is always
-1. Between layers, samples are lanes: entry (q, o, lane) of a node is output o of sample
-q * lanes + lane, so that softmax, losses and the count of correct answers are plain loops too.
-A training step is two parts. Part one, `first_layer`: block by block of inputs, gradient,
-optimizer, and at once the next batch's products with the new weights, while they are in the cache.
-Part two, `upper_layers`: everything else. Sums over inputs run in CHUNKS fixed pieces, whatever the
-number of threads, and every other sum in one piece: so threads cannot change a bit.
+The parameters of a layer are stored as panels: matrices of 4 or 2 registers' width, whose row i
+holds the weights from input i to those outputs; the bias is the row of an input that is always 1.
+Between layers, samples are lanes: entry (q, o, lane) of a node is output o of sample q * lanes +
+lane, so that softmax, losses and the count of right answers are plain loops too.
+A step is two parts: `first_layer` (block by block of inputs: gradient, optimizer, and at once the
+next batch's products with the new weights, while they are in the cache) and `upper_layers`.
+Sums over inputs run in CHUNKS fixed pieces, whatever the number of threads, and every other sum in
+one piece: so threads cannot change a bit.
 """
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, no-any-return"
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -45,8 +48,8 @@ _OPTIONS = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-"""Nothing here owns memory or is called by Python: no counts of references, no wrappers. That,
-and `glue`, is most of the difference between 40 seconds of compiling and 7."""
+"""Nothing here owns memory or is called by Python: no counts of references, no wrappers. That is
+most of the difference between 40 seconds of compiling and 10."""
 compiled = njit(**_OPTIONS)
 glue = njit(inline="always", **_OPTIONS)
 """For functions called from one place: not compiled by themselves first."""
@@ -80,8 +83,8 @@ class Net(NamedTuple):
     """A plan and its numbers, padded: arrays are flat unless a shape is given."""
 
     layers: Any
-    """int64 (layers, 10): INPUTS, OUTPUTS, BIAS (0 or 1); ROWS in a panel; ACTIVATION; its panels; where its node
-    begins, HEIGHT rows for each group of samples; where its gradient's rows begin in `dz`."""
+    """int64 (layers, 10): INPUTS, OUTPUTS, BIAS (0 or 1); ROWS in a panel; ACTIVATION; its panels;
+    where its node begins, HEIGHT rows for each group of samples; where its `rows` begin."""
     panels: Any
     """int64 (panels, 3): where it begins, its registers, its first column."""
     blocks: Any
@@ -89,7 +92,8 @@ class Net(NamedTuple):
     chunks: Any
     """int64 (CHUNKS + 1,): the blocks of each chunk."""
     codes: Any
-    """int64: loss, whether it reads A, optimizer, padded batch, whether threads share the upper layers, batch size."""
+    """int64: loss, whether it reads A, optimizer, padded batch, whether threads share the upper
+    layers, batch size."""
     constants: Any
     """1 - beta_1, 1 - beta_2, epsilon, momentum, smallest first moment."""
     theta: Any
@@ -225,12 +229,12 @@ def _ticks(typing_context: Any) -> Any:
     return types.int64(), code
 
 
-HAS_PAUSE = vector.llvm.get_process_triple().startswith(("x86_64", "i686"))
+HAS_PAUSE = llvm.get_process_triple().startswith(("x86_64", "i686"))
 _yield = types.ExternalFunction("sched_yield", types.int32())
 
 
 @compiled
-def sync(control: Any, thread: int, team: int) -> None:
+def sync(control, thread, team):
     """Wait until every thread of the team is here. A team of one passes; so does an abort."""
     if team == 1:
         return
@@ -251,14 +255,14 @@ def sync(control: Any, thread: int, team: int) -> None:
 
 
 @compiled
-def late(control: Any, since: int) -> bool:
+def late(control, since):
     """Whether the first thread spent more than a third of its time waiting for the others."""
     elapsed = _ticks() - since
     return elapsed > TRIAL and 3 * control[WAITED * LINE] > elapsed
 
 
 @compiled
-def share(n: int, thread: int, team: int) -> tuple[int, int]:
+def share(n, thread, team):
     """Which of n tasks are this thread's: first and end."""
     if thread >= team:
         return 0, 0
@@ -269,7 +273,7 @@ def share(n: int, thread: int, team: int) -> tuple[int, int]:
 
 
 @compiled
-def update(net: Any, at: int, g: Any, step: Any, wrong: Any) -> Any:
+def update(net, at, g, step, wrong):
     """One optimizer step on the parameters from `at` on, as `sgd` and `adam` of the reference.
 
     Returns `wrong` + 0 w: a NaN from the first weight on that is not finite.
@@ -301,8 +305,23 @@ def update(net: Any, at: int, g: Any, step: Any, wrong: Any) -> Any:
     return fma(w, zero, wrong)
 
 
+@compiled
+def update_four(net, at, g0, g1, g2, g3, step, dW, wrong):
+    """`update` of four rows, by way of memory: one copy of its code instead of four."""
+    width = lanes(g0)
+    store(dW, 0, g0)
+    store(dW, width, g1)
+    store(dW, 2 * width, g2)
+    store(dW, 3 * width, g3)
+    for i in range(0, 4 * width, width):
+        g = load(dW, i, g0)
+        store(dW, i, splat(0.0, g))
+        wrong = update(net, at + i, g, step, wrong)
+    return wrong
+
+
 @glue
-def optimize(net: Any, grad: Any, code: int, rate: float, constants: Any) -> int:
+def optimize(net, grad, code, rate, constants):
     """One step on whole registers of flat vectors; returns where it stopped short of the end.
 
     `net` needs theta and its slots only.
@@ -320,9 +339,7 @@ def optimize(net: Any, grad: Any, code: int, rate: float, constants: Any) -> int
 
 
 @compiled
-def learn_compressed(
-    net: Any, data: Any, order: Any, at: int, B: int, block: int, panel: Any, thread: int, like: Any
-) -> None:
+def learn_compressed(net, data, order, at, B, block, panel, thread, like):
     """dW_io = sum_b X_bi dZ_bo over the entries that are not 0, into the thread's scratch."""
     width = lanes(like)
     dW = net.scratch[thread]
@@ -337,7 +354,7 @@ def learn_compressed(
 
 
 @compiled
-def update_compressed(net: Any, block: int, panel: Any, step: Any, thread: int, like: Any) -> Any:
+def update_compressed(net, block, panel, step, thread, like):
     """The optimizer on a block of rows; clears the gradient as it goes."""
     width, zero = lanes(like), splat(0.0, like)
     dW, wrong = net.scratch[thread], zero
@@ -352,7 +369,7 @@ def update_compressed(net: Any, block: int, panel: Any, step: Any, thread: int, 
 
 
 @compiled
-def fetch_ahead(data: Any, order: Any, at: int, size: int, block: int) -> None:
+def fetch_ahead(data, order, at, size, block):
     """Asks for a block's entries of sample order[at], and for the tables of the batch after."""
     if at < order.size:
         sample = pick(order, at)
@@ -367,18 +384,7 @@ def fetch_ahead(data: Any, order: Any, at: int, size: int, block: int) -> None:
 
 
 @compiled
-def forward_compressed(
-    net: Any,
-    data: Any,
-    order: Any,
-    at: int,
-    B: int,
-    block: int,
-    panel: Any,
-    part: int,
-    fresh: bool,
-    like: Any,
-) -> None:
+def forward_compressed(net, data, order, at, B, block, panel, part, fresh, like):
     """Z_bo += X_bi W_io over a block's entries that are not 0; `fresh` starts the sum from 0."""
     width = lanes(like)
     W, size = panel[START] + net.blocks[block, TOP] * width, net.codes[SIZE]
@@ -396,9 +402,7 @@ def forward_compressed(
 
 
 @compiled
-def learn_dense(
-    net: Any, X: Any, B: int, I: int, block: int, panel: Any, step: Any, like: Any
-) -> Any:
+def learn_dense(net, X, B, stride, block, panel, step, dW, like):
     """dW_io = sum_b X_bi dZ_bo for four inputs at a time, which are updated on the spot."""
     width, zero = lanes(like), splat(0.0, like)
     wrong = zero
@@ -406,27 +410,22 @@ def learn_dense(
     for i in range(net.blocks[block, TOP], net.blocks[block, BOTTOM], 4):
         a0, a1, a2, a3 = zero, zero, zero, zero
         for b in range(B):
-            d, x = load(net.rows, rows + b * width, like), b * I + i
+            d, x = load(net.rows, rows + b * width, like), b * stride + i
             a0 = fma(spread(X, x, like), d, a0)
             a1 = fma(spread(X, x + 1, like), d, a1)
             a2 = fma(spread(X, x + 2, like), d, a2)
             a3 = fma(spread(X, x + 3, like), d, a3)
         at = panel[START] + i * width
-        wrong = update(net, at, a0, step, wrong)
-        wrong = update(net, at + width, a1, step, wrong)
-        wrong = update(net, at + 2 * width, a2, step, wrong)
-        wrong = update(net, at + 3 * width, a3, step, wrong)
+        wrong = update_four(net, at, a0, a1, a2, a3, step, dW, wrong)
     return wrong
 
 
 @compiled
-def forward_dense(
-    net: Any, X: Any, B: int, I: int, block: int, panel: Any, part: int, fresh: bool, like: Any
-) -> None:
+def forward_dense(net, X, B, stride, block, panel, part, fresh, like):
     """Z_bo += sum_i X_bi W_io over a block, for four samples at a time."""
     width, zero = lanes(like), splat(0.0, like)
     for b in range(0, B, 4):
-        to, x = part + b * width, b * I
+        to, x = part + b * width, b * stride
         z0, z1, z2, z3 = zero, zero, zero, zero
         if not fresh:
             z0, z1 = load(net.parts, to, like), load(net.parts, to + width, like)
@@ -435,9 +434,9 @@ def forward_dense(
         for i in range(net.blocks[block, TOP], net.blocks[block, BOTTOM]):
             w = load(net.theta, panel[START] + i * width, like)
             z0 = fma(spread(X, x + i, like), w, z0)
-            z1 = fma(spread(X, x + I + i, like), w, z1)
-            z2 = fma(spread(X, x + 2 * I + i, like), w, z2)
-            z3 = fma(spread(X, x + 3 * I + i, like), w, z3)
+            z1 = fma(spread(X, x + stride + i, like), w, z1)
+            z2 = fma(spread(X, x + 2 * stride + i, like), w, z2)
+            z3 = fma(spread(X, x + 3 * stride + i, like), w, z3)
         store(net.parts, to, z0)
         store(net.parts, to + width, z1)
         store(net.parts, to + 2 * width, z2)
@@ -445,20 +444,20 @@ def forward_dense(
 
 
 @compiled
-def scaled(A: Any, a: int, n: int, scale: Any, offset: Any, X: Any, x: int) -> None:
+def scaled(A, a, n, scale, offset, X, x):
     """X[x : x + n] = A[a : a + n] * scale + offset, A of any dtype."""
     for i in range(n):
         put(X, x + i, X.dtype.type(pick(A, a + i)) * scale + offset)
 
 
 @compiled
-def gather(net: Any, data: Any, order: Any, at: int, B: int, left: int, right: int, X: Any) -> None:
+def gather(net, data, order, at, B, left, right, X):
     """Columns left to right of a batch of inputs, X * scale + offset, into X (batch, ROWS)."""
-    I, rows = net.layers[0, INPUTS], net.layers[0, ROWS]
+    inputs, rows = net.layers[0, INPUTS], net.layers[0, ROWS]
     scale, offset = X.dtype.type(data.scale), X.dtype.type(data.offset)
-    n = min(right, I) - left
+    n = min(right, inputs) - left
     for b in range(B):
-        a, x = order[at + b] * I + left, b * rows + left
+        a, x = order[at + b] * inputs + left, b * rows + left
         if data.kind == BYTE_INPUT:
             scaled(data.bytes, a, n, scale, offset, X, x)
         elif data.kind == FLOAT_INPUT:
@@ -468,9 +467,7 @@ def gather(net: Any, data: Any, order: Any, at: int, B: int, left: int, right: i
 
 
 @compiled
-def one_block(
-    net: Any, data: Any, work: Any, step: Any, block: int, chunk: int, p: int, thread: int, like: Any
-) -> Any:
+def one_block(net, data, work, step, block, chunk, p, thread, like):
     """Learn from the old batch, then multiply the new one, on one block of one panel."""
     order, old, old_B, new, new_B, turn = work
     panel = net.panels[p]
@@ -478,7 +475,7 @@ def one_block(
     part = (chunk * columns + panel[COLUMN]) * batch
     fresh = block == net.chunks[chunk]
     wrong = splat(0.0, like)
-    I = net.layers[0, ROWS]
+    stride = net.layers[0, ROWS]
     if data.kind == COMPRESSED:
         if old_B:
             learn_compressed(net, data, order, old, old_B, block, panel, thread, like)
@@ -487,15 +484,16 @@ def one_block(
             forward_compressed(net, data, order, new, new_B, block, panel, part, fresh, like)
     else:
         if old_B:
-            wrong = learn_dense(net, net.inputs[1 - turn], old_B, I, block, panel, step, like)
+            X, dW = net.inputs[1 - turn], net.scratch[thread]
+            wrong = learn_dense(net, X, old_B, stride, block, panel, step, dW, like)
         if new_B:
             X = net.inputs[turn]
-            forward_dense(net, X, new_B, I, block, panel, part, fresh, like)
+            forward_dense(net, X, new_B, stride, block, panel, part, fresh, like)
     return wrong
 
 
 @compiled
-def first_layer(net: Any, data: Any, work: Any, step: Any, thread: int, team: int) -> None:
+def first_layer(net, data, work, step, thread, team):
     """Part one, on this thread's chunks. `work` is (order, old, its size, new, its size, turn)."""
     order, _, _, new, new_B, turn = work
     wrong = net.theta.dtype.type(0)
@@ -519,7 +517,7 @@ def first_layer(net: Any, data: Any, work: Any, step: Any, thread: int, team: in
 
 
 @compiled
-def total(x: Any, lane: Any) -> Any:
+def total(x, lane):
     """The sum of a vector's lanes, first to last."""
     store(lane, 0, x)
     result = lane[0]
@@ -532,7 +530,7 @@ def total(x: Any, lane: Any) -> Any:
 
 
 @compiled
-def squash(code: int, z: Any) -> Any:
+def squash(code, z):
     """A = f(Z), for the activations that look at one number."""
     zero, one = splat(0.0, z), splat(1.0, z)
     if code == RELU:
@@ -546,7 +544,7 @@ def squash(code: int, z: Any) -> Any:
 
 
 @compiled
-def slope(code: int, da: Any, a: Any) -> Any:
+def slope(code, da, a):
     """dZ = dA f'(Z), told by A = f(Z) alone."""
     zero, one = splat(0.0, a), splat(1.0, a)
     if code == RELU:
@@ -559,7 +557,7 @@ def slope(code: int, da: Any, a: Any) -> Any:
 
 
 @compiled
-def shifted_exp(Z: Any, z: int, K: int, E: Any, e: int, like: Any) -> Any:
+def shifted_exp(Z, z, K, E, e, like):
     """E_k = exp(Z_k - max Z); returns the maximum and the sum. E may be Z."""
     n = lanes(like)
     top = load(Z, z, like)
@@ -575,7 +573,7 @@ def shifted_exp(Z: Any, z: int, K: int, E: Any, e: int, like: Any) -> Any:
 
 
 @compiled
-def activate(code: int, Z: Any, z: int, K: int, A: Any, a: int, like: Any) -> None:
+def activate(code, Z, z, K, A, a, like):
     """A = f(Z) for K outputs of one group of samples."""
     n = lanes(like)
     if code == SOFTMAX:
@@ -588,7 +586,7 @@ def activate(code: int, Z: Any, z: int, K: int, A: Any, a: int, like: Any) -> No
 
 
 @compiled
-def derive(code: int, A: Any, a: int, K: int, D: Any, d: int, like: Any) -> None:
+def derive(code, A, a, K, D, d, like):
     """dZ = dA f'(Z) in place, D holding dA."""
     n = lanes(like)
     if code == SOFTMAX:
@@ -603,7 +601,7 @@ def derive(code: int, A: Any, a: int, K: int, D: Any, d: int, like: Any) -> None
 
 
 @compiled
-def softmax_loss(F: Any, f: int, T: Any, t: int, K: int, dl: Any, D: Any, d: int) -> Any:
+def softmax_loss(F, f, T, t, K, dl, D, d):
     """l = -sum_k T_k log softmax(F)_k and dF = dl (softmax(F) sum(T) - T). D may be F."""
     n, zero = lanes(dl), splat(0.0, dl)
     weight, inner = zero, zero
@@ -625,14 +623,14 @@ def softmax_loss(F: Any, f: int, T: Any, t: int, K: int, dl: Any, D: Any, d: int
 
 
 @compiled
-def clip(x: Any) -> Any:
+def clip(x):
     """x within [EPSILON, 1 - EPSILON]."""
     low, high = splat(EPSILON, x), splat(1 - EPSILON, x)
     return where_gt(x, high, high, where_lt(x, low, low, x))
 
 
 @compiled
-def if_inside(x: Any, yes: Any) -> Any:
+def if_inside(x, yes):
     """`yes` where x was not clipped, else 0."""
     zero = splat(0.0, x)
     low, high = splat(EPSILON, x), splat(1 - EPSILON, x)
@@ -640,7 +638,7 @@ def if_inside(x: Any, yes: Any) -> Any:
 
 
 @compiled
-def clipped_loss(P: Any, p: int, T: Any, t: int, K: int, dl: Any, D: Any, d: int) -> Any:
+def clipped_loss(P, p, T, t, K, dl, D, d):
     """F = log clip(P), then as softmax_loss; dP = dF / P where P was not clipped."""
     n = lanes(dl)
     for k in range(0, K * n, n):
@@ -653,7 +651,7 @@ def clipped_loss(P: Any, p: int, T: Any, t: int, K: int, dl: Any, D: Any, d: int
 
 
 @compiled
-def normalized_loss(P: Any, p: int, T: Any, t: int, K: int, dl: Any, D: Any, d: int) -> Any:
+def normalized_loss(P, p, T, t, K, dl, D, d):
     """Q = P / sum(P), l = -sum_k T_k log clip(Q_k), dP = (dQ - sum_k dQ_k Q_k) / sum(P)."""
     n, zero = lanes(dl), splat(0.0, dl)
     total, loss, inner = zero, zero, zero
@@ -671,7 +669,7 @@ def normalized_loss(P: Any, p: int, T: Any, t: int, K: int, dl: Any, D: Any, d: 
 
 
 @compiled
-def squared_loss(A: Any, a: int, T: Any, t: int, K: int, dl: Any, D: Any, d: int) -> Any:
+def squared_loss(A, a, T, t, K, dl, D, d):
     """l = mean_k (A_k - T_k)^2 and dA = dl 2 (A - T) / K."""
     n, loss = lanes(dl), splat(0.0, dl)
     for k in range(0, K * n, n):
@@ -682,7 +680,7 @@ def squared_loss(A: Any, a: int, T: Any, t: int, K: int, dl: Any, D: Any, d: int
 
 
 @compiled
-def loss_and_gradient(net: Any, F: Any, f: int, t: int, K: int, dl: Any, d: int) -> Any:
+def loss_and_gradient(net, F, f, t, K, dl, d):
     """The losses of one group of samples; dF into the head's gradient."""
     code, T, D = net.codes[LOSS], net.targets, net.dz
     if code == SOFTMAX_CE:
@@ -695,7 +693,7 @@ def loss_and_gradient(net: Any, F: Any, f: int, t: int, K: int, dl: Any, d: int)
 
 
 @compiled
-def largest(A: Any, a: int, K: int, like: Any) -> Any:
+def largest(A, a, K, like):
     """The lowest k whose A_k is the largest, as a float."""
     best, which = load(A, a, like), splat(0.0, like)
     for k in range(1, K):
@@ -709,8 +707,8 @@ def largest(A: Any, a: int, K: int, like: Any) -> Any:
 
 
 @compiled
-def collect(net: Any, B: int, q: int, like: Any) -> None:
-    """Z of the first layer: the chunks' parts summed, first to last, and turned samples to lanes."""
+def collect(net, B, q, like):
+    """Z of the first layer: the chunks' parts summed in order, and turned: samples are lanes."""
     n, batch, columns = lanes(like), net.codes[BATCH], net.layers[0, HEIGHT]
     node = net.layers[0, NODE] + q * columns * n
     one = zeros(net.theta, 1)
@@ -729,7 +727,7 @@ def collect(net: Any, B: int, q: int, like: Any) -> None:
 
 
 @compiled
-def turn_rows(net: Any, layer: int, B: int, q: int, like: Any) -> None:
+def turn_rows(net, layer, B, q, like):
     """A layer's dZ from samples as lanes to outputs as lanes."""
     n, batch, height = lanes(like), net.codes[BATCH], net.layers[layer, HEIGHT]
     node = net.layers[layer, NODE] + q * height * n
@@ -743,19 +741,7 @@ def turn_rows(net: Any, layer: int, B: int, q: int, like: Any) -> None:
 
 
 @compiled
-def tile(
-    W: Any,
-    w: int,
-    down: int,
-    across: int,
-    A: Any,
-    a: int,
-    K: int,
-    Z: Any,
-    z: int,
-    fresh: bool,
-    like: Any,
-) -> None:
+def tile(W, w, down, across, A, a, K, Z, z, fresh, like):
     """Z_t += sum_k W[w + t across + k down] A_k for eight t, k from first to last."""
     n, zero = lanes(like), splat(0.0, like)
     z0, z1, z2, z3, z4, z5, z6, z7 = zero, zero, zero, zero, zero, zero, zero, zero
@@ -784,7 +770,7 @@ def tile(
 
 
 @compiled
-def forward_tiles(net: Any, layer: int, groups: int, thread: int, team: int, like: Any) -> None:
+def forward_tiles(net, layer, groups, thread, team, like):
     """Z = A W of an upper layer, this thread's tiles of eight outputs."""
     n, below = lanes(like), layer - 1
     height, under = net.layers[layer, HEIGHT], net.layers[below, HEIGHT]
@@ -805,7 +791,7 @@ def forward_tiles(net: Any, layer: int, groups: int, thread: int, team: int, lik
 
 
 @compiled
-def backward_tiles(net: Any, layer: int, groups: int, thread: int, team: int, like: Any) -> None:
+def backward_tiles(net, layer, groups, thread, team, like):
     """dX = dZ W^T of an upper layer, into the gradient of the layer below."""
     n, below = lanes(like), layer - 1
     height, under = net.layers[layer, HEIGHT], net.layers[below, HEIGHT]
@@ -824,10 +810,8 @@ def backward_tiles(net: Any, layer: int, groups: int, thread: int, team: int, li
 
 
 @compiled
-def learn_upper(
-    net: Any, layer: int, B: int, p: int, step: Any, lo: int, hi: int, group: int, like: Any
-) -> Any:
-    """dW_io = sum_b A_bi dZ_bo and the optimizer, for inputs lo to hi of a panel, four at a time."""
+def learn_upper(net, layer, B, p, step, lo, hi, group, dW, like):
+    """dW_io = sum_b A_bi dZ_bo and the optimizer, for a panel's inputs lo to hi, four at a time."""
     width, zero = lanes(like), splat(0.0, like)
     wrong, A = zero, net.z
     rows = net.layers[layer, SIDE] + net.panels[p, COLUMN] * net.codes[BATCH]
@@ -844,33 +828,29 @@ def learn_upper(
                 a3 = fma(spread(A, x + 3 * group, like), d, a3)
                 x += 1
         at = net.panels[p, START] + i * width
-        wrong = update(net, at, a0, step, wrong)
-        wrong = update(net, at + width, a1, step, wrong)
-        wrong = update(net, at + 2 * width, a2, step, wrong)
-        wrong = update(net, at + 3 * width, a3, step, wrong)
+        wrong = update_four(net, at, a0, a1, a2, a3, step, dW, wrong)
     return wrong
 
 
 @glue
-def learn_tiles(
-    net: Any, layer: int, B: int, step: Any, group: int, thread: int, team: int
-) -> None:
+def learn_tiles(net, layer, B, step, group, thread, team):
     """Gradient and optimizer of an upper layer: this thread's inputs, all panels."""
     wrong, lane = net.theta.dtype.type(0), net.scratch[thread, -64:]
+    dW = net.scratch[thread]
     mine, end = share(net.layers[layer, ROWS] // 4, thread, team)
     lo, hi = 4 * mine, 4 * end
     for p in range(net.layers[layer, FIRST_PANEL], net.layers[layer, END_PANEL]):
         if net.panels[p, REGISTERS] == 4:
             like = zeros(net.theta, 4)
-            wrong += total(learn_upper(net, layer, B, p, step, lo, hi, group, like), lane)
+            wrong += total(learn_upper(net, layer, B, p, step, lo, hi, group, dW, like), lane)
         else:
             half = zeros(net.theta, 2)
-            wrong += total(learn_upper(net, layer, B, p, step, lo, hi, group, half), lane)
+            wrong += total(learn_upper(net, layer, B, p, step, lo, hi, group, dW, half), lane)
     net.scratch[thread, -65] += wrong
 
 
 @compiled
-def activate_node(net: Any, layer: int, q: int, like: Any) -> None:
+def activate_node(net, layer, q, like):
     """A = f(Z) of a hidden layer in place, and the 1 that feeds the next layer's bias."""
     n, K = lanes(like), net.layers[layer, OUTPUTS]
     z = net.layers[layer, NODE] + q * net.layers[layer, HEIGHT] * n
@@ -879,7 +859,7 @@ def activate_node(net: Any, layer: int, q: int, like: Any) -> None:
 
 
 @compiled
-def derive_node(net: Any, layer: int, q: int, like: Any) -> None:
+def derive_node(net, layer, q, like):
     """dZ = dA f'(Z) of a hidden layer in place."""
     n, K = lanes(like), net.layers[layer, OUTPUTS]
     at = net.layers[layer, NODE] + q * net.layers[layer, HEIGHT] * n
@@ -887,7 +867,7 @@ def derive_node(net: Any, layer: int, q: int, like: Any) -> None:
 
 
 @compiled
-def aim(net: Any, data: Any, order: Any, at: int, B: int, q: int, divisor: float, like: Any) -> None:
+def aim(net, data, order, at, B, q, divisor, like):
     """One group's targets, as a node, and what each sample's loss weighs: w_b / divisor."""
     n, K = lanes(like), net.layers[-1, OUTPUTS]
     t = q * net.layers[-1, HEIGHT] * n
@@ -905,7 +885,7 @@ def aim(net: Any, data: Any, order: Any, at: int, B: int, q: int, divisor: float
 
 
 @compiled
-def head(net: Any, scored: bool, q: int, like: Any) -> None:
+def head(net, scored, q, like):
     """Outputs of the last layer; with `scored`, also losses, their gradient, and right answers."""
     n, last = lanes(like), net.layers.shape[0] - 1
     K, code = net.layers[last, OUTPUTS], net.layers[last, ACTIVATION]
@@ -926,9 +906,7 @@ def head(net: Any, scored: bool, q: int, like: Any) -> None:
 
 
 @compiled
-def upper_forward(
-    net: Any, B: int, scored: bool, control: Any, thread: int, team: int, like: Any
-) -> None:
+def upper_forward(net, B, scored, control, thread, team, like):
     """From the first layer's sums to outputs and losses."""
     groups = (B + lanes(like) - 1) // lanes(like)
     mine, end = share(groups, thread, team)
@@ -946,9 +924,7 @@ def upper_forward(
 
 
 @glue
-def upper_backward(
-    net: Any, B: int, step: Any, control: Any, thread: int, team: int, like: Any
-) -> None:
+def upper_backward(net, B, step, control, thread, team, like):
     """From the head's gradient down to the first layer's, updating every layer above it."""
     groups = (B + lanes(like) - 1) // lanes(like)
     mine, end = share(groups, thread, team)
@@ -966,19 +942,7 @@ def upper_backward(
 
 
 @glue
-def upper_layers(
-    net: Any,
-    data: Any,
-    order: Any,
-    at: int,
-    B: int,
-    divisor: float,
-    step: Any,
-    control: Any,
-    thread: int,
-    team: int,
-    like: Any,
-) -> None:
+def upper_layers(net, data, order, at, B, divisor, step, control, thread, team, like):
     """Part two of a training step."""
     mine, end = share((B + lanes(like) - 1) // lanes(like), thread, team)
     for q in range(mine, end):
@@ -991,7 +955,7 @@ def upper_layers(
 
 
 @compiled
-def scored(net: Any, B: int) -> tuple[float, int]:
+def scored(net, B):
     """Sum of weighted losses over the divisor, and right answers, of a batch; first to last."""
     loss, right = 0.0, 0
     for b in range(B):
@@ -1001,7 +965,7 @@ def scored(net: Any, B: int) -> tuple[float, int]:
 
 
 @compiled
-def sound(net: Any, team: int) -> bool:
+def sound(net, team):
     """Whether the weights that the last update wrote are finite."""
     wrong = net.theta.dtype.type(0)
     for thread in range(team):
@@ -1010,23 +974,24 @@ def sound(net: Any, team: int) -> bool:
 
 
 @compiled
-def settings(net: Any, rate: float) -> Any:
+def settings(net, rate):
     """What `update` is told."""
     c = net.constants
     return net.codes[OPTIMIZER], c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4]
 
 
 @glue
-def train(
-    net: Any, data: Any, job: Any, control: Any, first: int, last: int, thread: int, team: int
-) -> int:
+def train(net, data, job, control, first, last, thread, team):
     """Batches first to last of an epoch; every thread of the team calls it with its number.
 
     Returns the first batch whose loss, or whose update's weights, are not finite; or -1.
     """
     # np.int64 because a plain 0 has a type of its own, for which all would be compiled once more.
     order, rates, size, mean, fused, losses, right, progress = job
-    none, turn, old_B, bad = np.int64(0), np.int64(0), np.int64(0), np.int64(-1)
+    none: Any = np.int64(0)
+    turn: Any = np.int64(0)
+    old_B: Any = np.int64(0)
+    bad: Any = np.int64(-1)
     asked, samples, step, since = team, order.size, settings(net, 0.0), _ticks()
     for k in range(first, last + 1):
         at, old = k * size, (k - 1) * size
@@ -1068,7 +1033,7 @@ def train(
 
 
 @glue
-def look(net: Any, data: Any, job: Any, control: Any, first: int, last: int, outputs: Any) -> None:
+def look(net, data, job, control, first, last, outputs):
     """Outputs of batches first to last of the samples in order; loss and answers too, with targets.
 
     A thread calls it with a net whose buffers are its own, so there is nobody to wait for.
@@ -1095,37 +1060,27 @@ def look(net: Any, data: Any, job: Any, control: Any, first: int, last: int, out
 
 
 @glue
-def compress(
-    X: Any,
-    scale: Any,
-    bias: int,
-    blocks: Any,
-    begin: Any,
-    cuts: Any,
-    index: Any,
-    value: Any,
-    live: Any,
-) -> None:
+def compress(X, scale, bias, blocks, begin, cuts, index, value, live):
     """Rows of X * scale without their zeros, cut by blocks; `bias` appends the input that is 1.
 
     Every number is written, and the place moves on only past one that is not 0: no guessing of
     branches.
     """
-    I = X.shape[1]
+    inputs = X.shape[1]
     for s in range(X.shape[0]):
         at = begin[s]
         for block in range(blocks.shape[0]):
             top = blocks[block, TOP]
             cuts[s, block] = at - begin[s]
-            for i in range(top, min(blocks[block, BOTTOM], I)):
+            for i in range(top, min(blocks[block, BOTTOM], inputs)):
                 x = value.dtype.type(X[s, i]) * scale
                 value[at] = x
                 index[at] = i - top
                 some = X[s, i] != 0
                 live[i] |= some
                 at += some
-            if bias and top <= I < blocks[block, BOTTOM]:
+            if bias and top <= inputs < blocks[block, BOTTOM]:
                 value[at] = 1
-                index[at] = I - top
+                index[at] = inputs - top
                 at += 1
         cuts[s, blocks.shape[0]] = at - begin[s]

@@ -1,12 +1,11 @@
-"""A vector type for Numba: values of 1 to 4 (or more) registers of 64 bytes, and what is done with
-them.
+"""A vector type for Numba: values of one or more registers of 64 bytes, and what is done with them.
 
 Numba has no public way to promise that two arrays do not overlap, so LLVM rarely turns a loop
 over several arrays into the instructions that the machine has. Here they are asked for by name:
 `load` makes a vector, `+ - * /` and `fma` work lane by lane, `store` writes it back. A vector has
 no memory and no address: it lives in registers, and one longer than a register is split by LLVM,
 so that the same source runs on any machine (64 bytes are one AVX-512 register, two of AVX2, four
-of SSE or NEON). There is no check of bounds. `fused.py` is written in it.
+of SSE or NEON). There is no check of bounds. `kernels.py` is written in it.
 """
 
 from __future__ import annotations
