@@ -94,16 +94,17 @@ def get_engine(name: str) -> Engine:
     """The engine of that name; `"auto"` is `"compiled"` where it can run, else `"reference"`.
 
     Raises:
-        ValueError: for a name that is none of these.
-        RuntimeError: for `"compiled"` where it can't run, saying why.
+        ValueError: for a name that is none of these, or `"compiled"` where it can't run.
 
     >>> get_engine("reference").name
     'reference'
     """
     if name not in ("auto", *ENGINE_NAMES):
         raise ValueError(f"engine={name!r}: expected 'auto', 'reference' or 'compiled'.")
-    if name == "auto":
+    if name != "reference":
         reason = importlib.import_module(f"{__name__}.compiled").unavailable()
+        if reason and name == "compiled":
+            raise ValueError(reason)
         if reason:
             # One message from one place: Python's filter shows it once.
             warnings.warn(f"{reason} Training goes on with the reference engine.", stacklevel=2)

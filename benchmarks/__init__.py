@@ -1,0 +1,7 @@
+"""Benchmarks: scratchnet beside everything that a user would pick instead.
+
+`python -m benchmarks --help` lists the commands; each validates a peer before it times it, and
+writes raw samples with their environment to `results/`. `job.py` says what the work is, `peers/`
+does it, `arena.py` lets them take turns, and `report/` turns samples into tables and figures.
+A number that was not measured in the same run on the same machine is never compared.
+"""
