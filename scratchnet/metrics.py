@@ -24,6 +24,8 @@ class Metric:
     Keras's are of its float type.
     """
 
+    total: float
+    count: float
     default_name = "metric"
     rises: bool | None = None
     """Whether more is better, for callbacks that watch it; None for unknown."""
@@ -78,6 +80,11 @@ class Metric:
         else:
             self.total += float(np.sum(values * weights))
         self.count += float(np.sum(weights))
+
+    def extend(self, totals: Array, counts: Any) -> None:
+        """Let sums over batches in, one after the other: to the same bits, however many at once."""
+        self.total = float(np.cumsum([self.total, *totals])[-1])
+        self.count += float(np.sum(counts))
 
     def result(self) -> float:
         return self.total / self.count if self.count else 0.0
@@ -275,9 +282,9 @@ class Meters:
 
         Only for metrics that are accuracies of one answer a sample.
         """
-        self.loss.add(losses, sizes)
+        self.loss.extend(losses * sizes, sizes)
         for metric in (*self.metrics, *self.weighted):
-            metric.add(right / sizes, sizes)
+            metric.extend(right, sizes)
 
     def logs(self) -> dict[str, float]:
         """The numbers so far by name, in Keras's order, which is the alphabet's."""

@@ -679,6 +679,14 @@ def test_without_jit_it_refuses_in_one_sentence() -> None:
         "try: compiled.ENGINE\n"
         "except RuntimeError as error: assert 'engine=\\'reference\\'' in str(error)\n"
         "else: raise SystemExit('it did not refuse')\n"
+        "import warnings\n"
+        "from scratchnet.engines import get_engine\n"
+        "try: get_engine('compiled')\n"
+        "except ValueError as error: assert 'engine=\\'reference\\'' in str(error)\n"
+        "else: raise SystemExit('it did not refuse')\n"
+        "with warnings.catch_warnings(record=True) as said:\n"
+        "    warnings.simplefilter('always')\n"
+        "    assert get_engine('auto').name == 'reference' and len(said) == 1\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

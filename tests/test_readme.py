@@ -1,4 +1,4 @@
-"""The README keeps its word: its example runs and prints what it shows, its tests and files exist."""
+"""The README keeps its word: its example prints what it shows, its tests and files exist."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def block(mark, language):
 
 
 def test_the_example_runs_and_prints_what_the_readme_shows(mnist, tmp_path):
-    """The accuracy to half a point: another CPU rounds otherwise, and float32 training is chaotic."""
+    """The accuracy to half a point: other CPUs round otherwise, and float32 training is chaotic."""
     done = subprocess.run(
         [sys.executable, "-c", block("<!-- example -->", "python")],
         capture_output=True,

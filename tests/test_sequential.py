@@ -466,6 +466,24 @@ def test_a_metric_object_keeps_its_name_and_can_be_read_afterwards():
     assert metric([1, 0], [[0.2, 0.9], [0.1, 0.9]]) == 0.5
 
 
+def test_an_epoch_counts_to_the_same_bits_however_many_batches_come_at_once():
+    """The compiled engine hands batches over in stretches whose length depends on the clock."""
+    losses_seen, right = RNG.random(40), RNG.integers(0, 9, 40)
+    sizes = np.array([8] * 39 + [3])
+
+    def counted(cuts):
+        meters = metrics.Meters([metrics.SparseCategoricalAccuracy("accuracy")], [])
+        for rows in np.split(np.arange(40), cuts):
+            meters.count(losses_seen[rows], right[rows], sizes[rows])
+        return meters.logs()
+
+    whole = counted([])
+    assert all(counted([cut]) == whole for cut in range(1, 40))
+    assert counted(range(1, 40)) == whole
+    assert whole["accuracy"] == right.sum() / sizes.sum()
+    assert whole["loss"] == pytest.approx(np.average(losses_seen, weights=sizes), rel=1e-14)
+
+
 def test_a_function_serves_as_a_metric():
     def margin(y_true, y_pred):
         return y_pred.max(axis=-1) - y_pred.min(axis=-1)

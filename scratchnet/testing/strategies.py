@@ -1,8 +1,9 @@
-"""Hypothesis strategies: whole problems to check gradients on, small enough to read.
+"""Hypothesis strategies: arrays, batches, labels, layers, nets and whole problems, made to be read.
 
-A problem is a compiled model with a batch. Arrays are drawn by a seed and a scale, since Hypothesis
-fills larger arrays with mostly one repeated value; everything that decides a problem is a small
-number, so a failing example shrinks to the smallest net that fails. Needs the extra `test`.
+Arrays are drawn by a fill and a seed, since Hypothesis itself fills larger arrays with mostly one
+repeated value; the first fill is small integers, so that a failing example shrinks to the smallest
+net with the smallest integers. A problem is a compiled model with a batch: `problems()`. Fills
+reach many orders of magnitude, exact zeros and saturation. Needs Hypothesis, of the extra `test`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from scratchnet import config, layers, losses
 from scratchnet.activations import NAMES
+from scratchnet.engines import Array
 from scratchnet.inputs import Data
 from scratchnet.optimizers import SGD, Adam, Optimizer
 from scratchnet.sequential import Sequential
@@ -37,6 +40,100 @@ class Problem(NamedTuple):
             f"Problem({self.batch.x.shape} -> {stack}; {self.model.loss.name}, "
             f"{self.model.loss.reading(self.model.layers[-1].activation)}{weights})"
         )
+
+
+FILLS = ("integers", "normal", "tiny", "large", "all scales", "zeros among")
+"""How an array is filled: -2 to 2; N(0, 1); 1e-3 of it; 30 times it; entries from 1e-8 to 1e8; and
+N(0, 1) with every other entry exactly 0. Hypothesis shrinks towards the first."""
+
+
+def filled(fill: str, shape: tuple[int, ...], seed: int) -> Array:
+    """An array of that fill, float64; the same seed gives the same numbers."""
+    rng = np.random.default_rng(seed)
+    normal = rng.normal(0, 1, shape)
+    if fill == "integers":
+        return rng.integers(-2, 3, shape).astype(np.float64)
+    if fill == "all scales":
+        return normal * 10.0 ** rng.uniform(-8, 8, shape)
+    if fill == "zeros among":
+        return normal * rng.integers(0, 2, shape)
+    return normal * {"normal": 1.0, "tiny": 1e-3, "large": 30.0}[fill]
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def arrays(
+    shape: tuple[int, ...] | st.SearchStrategy[tuple[int, ...]],
+    fills: tuple[str, ...] = FILLS,
+) -> st.SearchStrategy[Array]:
+    """Well filled float64 arrays of a shape, or of shapes that are drawn.
+
+    >>> from hypothesis import find
+    >>> find(arrays((1, 3)), lambda x: x.any()).shape
+    (1, 3)
+    """
+    shapes = st.just(shape) if isinstance(shape, tuple) else shape
+    return st.builds(filled, st.sampled_from(fills), shapes, seeds)
+
+
+def sizes(most: int = 7) -> st.SearchStrategy[int]:
+    """Batch sizes from 1."""
+    return st.integers(1, most)
+
+
+def labels(batch: int, classes: int) -> st.SearchStrategy[Array]:
+    """Integer labels (B,) in [0, K), some classes perhaps missing."""
+    return st.builds(
+        lambda seed: np.random.default_rng(seed).integers(0, classes, batch),
+        seeds,
+    )
+
+
+def sample_weights(batch: int) -> st.SearchStrategy[Array | None]:
+    """None, weights (B,) in [0.1, 3), or the same with some exactly 0."""
+
+    def make(kind: str, seed: int) -> Array | None:
+        rng = np.random.default_rng(seed)
+        w = rng.uniform(0.1, 3, batch)
+        if kind == "none":
+            return None
+        return w * rng.integers(0, 2, batch) if kind == "with zeros" else w
+
+    return st.builds(make, st.sampled_from(("none", "positive", "with zeros")), seeds)
+
+
+def ragged(most_samples: int = 40, most: int = 16) -> st.SearchStrategy[tuple[int, int]]:
+    """(N, B) with 1 <= B < N, B not a divisor of N: the last batch is short.
+
+    >>> from hypothesis import find
+    >>> find(ragged(), lambda pair: True)
+    (3, 2)
+    """
+    pairs = st.tuples(st.integers(3, most_samples), st.integers(2, most))
+    return pairs.filter(lambda pair: pair[1] < pair[0] and pair[0] % pair[1] != 0)
+
+
+def dense_layers(
+    most: int = 8, activations: tuple[str, ...] = NAMES
+) -> st.SearchStrategy[layers.Dense]:
+    """Dense layers of 1 to `most` units, with and without a bias."""
+    return st.builds(
+        layers.Dense, st.integers(1, most), st.sampled_from(activations), st.booleans()
+    )
+
+
+def architectures(
+    max_depth: int = 4, max_width: int = 8, activations: tuple[str, ...] = NAMES
+) -> st.SearchStrategy[tuple[int, list[layers.Dense]]]:
+    """(inputs, stack): 1 to `max_depth` dense layers, the last of at least two units."""
+    hidden = st.lists(dense_layers(max_width, activations), max_size=max_depth - 1)
+    head = st.builds(
+        layers.Dense, st.integers(2, max_width), st.sampled_from(activations), st.booleans()
+    )
+    return st.tuples(
+        st.integers(1, max_width), st.builds(lambda below, top: [*below, top], hidden, head)
+    )
 
 
 def loss_for(head: str, draw: Any) -> losses.Loss:
@@ -68,6 +165,23 @@ def optimizers() -> st.SearchStrategy[Optimizer]:
     return st.one_of(adam, sgd)
 
 
+def _weights(model: Sequential, fill: str, seed: int, saturate: float) -> None:
+    """Fill theta: `normal` keeps Glorot's sizes with biases off 0, `saturate` makes it larger."""
+    rng = np.random.default_rng(seed)
+    if fill == "integers":
+        model.theta[...] = rng.integers(-2, 3, model.theta.size)
+    model.theta *= saturate
+    if fill == "normal":
+        model.theta += rng.normal(0, 0.1, model.theta.size)
+
+
+def _off_the_kink(model: Sequential, x: Array, margin: float) -> bool:
+    """Whether every ReLU's pre-activation is at least `margin` away from 0."""
+    stages = zip(model.layers, model.run(x), strict=True)
+    near = (np.abs(stage.Z).min() for layer, stage in stages if layer.activation == "relu")
+    return all(distance >= margin for distance in near)
+
+
 @st.composite
 def problems(
     draw: Any,
@@ -76,30 +190,40 @@ def problems(
     max_batch: int = 7,
     dtype: str = "float64",
     engine: str = "reference",
+    margin: float = 0.0,
+    activations: tuple[str, ...] = NAMES,
 ) -> Problem:
-    """A model of 1 to `max_depth` dense layers and a batch of at least one sample."""
-    widths = draw(st.lists(st.integers(1, max_width), max_size=max_depth - 1))
-    inputs, classes = draw(st.integers(1, max_width)), draw(st.integers(2, max_width))
-    activation, bias = st.sampled_from(NAMES), st.booleans()
-    stack = [layers.Dense(n, draw(activation), draw(bias)) for n in widths]
-    head = layers.Dense(classes, draw(activation), draw(bias))
+    """A model of 1 to `max_depth` dense layers and a batch of at least one sample.
+
+    With a `margin`, ReLUs' pre-activations are kept that far off their kink, so that a difference
+    quotient with a smaller step meets none.
+
+    >>> from hypothesis import find
+    >>> len(find(problems(max_depth=1), lambda problem: problem.batch.x.any()).model.layers)
+    1
+    """
+    inputs, stack = draw(architectures(max_depth, max_width, activations))
+    classes = stack[-1].units
     before = config.floatx()
     config.set_floatx(dtype)
-    seed = draw(st.integers(0, 2**32 - 1))
-    model = Sequential([layers.Input((inputs,)), *stack, head], seed=seed)
+    seed = draw(seeds)
+    # Layers belong to one model; a second draw of the same architecture needs its own.
+    fresh = [layers.Dense(s.units, s.activation, s.use_bias) for s in stack]
+    model = Sequential([layers.Input((inputs,)), *fresh], seed=seed)
     config.set_floatx(before)
-    rng = np.random.default_rng(seed + 1)
-    # Weights a few times larger than Glorot's saturate sigmoids; biases off 0 keep ReLUs alive.
-    model.theta *= draw(st.sampled_from((1.0, 0.1, 4.0)))
-    model.theta += rng.normal(0, draw(st.sampled_from((0.0, 0.1))), model.theta.size)
-    model.compile(draw(optimizers()), loss_for(head.activation, draw), engine=engine)
-    batch = draw(st.integers(1, max_batch))
-    x = rng.normal(0, draw(st.sampled_from((1.0, 1e-3, 30.0))), (batch, inputs))
-    x[rng.random(x.shape) < draw(st.sampled_from((0.0, 0.5, 1.0)))] = 0
-    labels = rng.integers(0, classes, batch)
-    y = labels if model.loss.sparse else to_categorical(labels, classes)
-    weights = draw(st.sampled_from((None, "uniform", "with zeros")))
-    w = None
-    if weights is not None:
-        w = rng.uniform(0.1, 3, batch) * (1 if weights == "uniform" else rng.integers(0, 2, batch))
-    return Problem(model, model._check(x, y, w))
+    # Weights a few times larger than Glorot's saturate sigmoids; smaller ones make tiny gradients.
+    saturate = draw(st.sampled_from((1.0, 0.1, 4.0)))
+    _weights(model, draw(st.sampled_from(("integers", "normal", "plain"))), seed, saturate)
+    model.compile(draw(optimizers()), loss_for(stack[-1].activation, draw), engine=engine)
+    batch = draw(sizes(max_batch))
+    fill = draw(st.sampled_from(("integers", "normal", "tiny", "large", "zeros among")))
+    x = filled(fill, (batch, inputs), seed + 1)
+    if draw(st.booleans()):
+        x[draw(st.integers(0, batch - 1))] = 0  # a blank sample
+    chosen = draw(labels(batch, classes))
+    y = chosen if model.loss.sparse else to_categorical(chosen, classes)
+    w = draw(sample_weights(batch))
+    problem = Problem(model, model._check(x, y, w))
+    if margin:
+        assume(_off_the_kink(model, problem.batch.x, margin))
+    return problem
