@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_ref.lockstep import lockstep
-from scratchnet import Input, Sequential, layers, losses
+from scratchnet import Input, Sequential, config, layers, losses
 from scratchnet.activations import NAMES
 from scratchnet.optimizers import SGD, Adam, Optimizer
 from scratchnet.utils import to_categorical
@@ -44,7 +44,10 @@ def draw(seed: int, engine: str = "reference") -> Draw:
     widths = rng.integers(1, 40, rng.integers(0, 4))
     stack = [layers.Dense(int(n), str(pick(NAMES)), bool(pick([0, 1]))) for n in widths]
     head = layers.Dense(classes, str(pick(NAMES)))
+    before = config.floatx()
+    config.set_floatx("float64")
     model = Sequential([Input((inputs,)), *stack, head], seed=seed)
+    config.set_floatx(before)
     model.compile(_optimizer(rng), _loss(rng, head.activation), engine=engine)
     samples = int(rng.integers(50, 300))
     x = rng.normal(0, float(pick([0.3, 1, 3])), (samples, inputs))
@@ -107,7 +110,7 @@ class Summary:
 
 
 def survey(seeds: Iterable[int]) -> Summary:
-    """Each seed's network for 200 steps beside Keras. The caller sets floatx to float64."""
+    """Each seed's network for 200 steps beside Keras, in float64."""
     found = Summary()
     for seed in seeds:
         with np.errstate(over="ignore", invalid="ignore"):
