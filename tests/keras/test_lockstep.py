@@ -154,7 +154,6 @@ def test_every_planted_bug_is_found_and_its_tensor_named(name, digits):
 
 
 def test_random_networks_keep_step_as_far_as_rounding_lets_them():
-    config.set_floatx("float64")
     found = survey(range(ARCHITECTURES))
     print(f"\n{found}")
     assert not found.broken
@@ -163,5 +162,4 @@ def test_random_networks_keep_step_as_far_as_rounding_lets_them():
 
 def test_a_wild_network_exists_so_that_the_twin_is_needed():
     """Otherwise the rule for wild draws would be dead: some draw must drift by rounding alone."""
-    config.set_floatx("float64")
     assert any(twin_distance(seed) > 1e-13 for seed in range(40))
