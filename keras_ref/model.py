@@ -10,7 +10,7 @@ def build(scaled: bool = True, activation: str = "sigmoid") -> keras.Sequential:
 
     Args:
         scaled: divide the pixels by 255 first. Without it the sigmoids saturate at exactly 1.0 in
-            float32, ties go to the lowest digit, and the test accuracy is 71 to 81 %.
+            float32, and ties go to the lowest digit.
         activation: of the head.
     """
     layers = [keras.layers.Rescaling(1 / 255)] if scaled else []

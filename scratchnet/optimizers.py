@@ -55,9 +55,12 @@ class Optimizer:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        rate = float(value)
+        rate = float(value) if isinstance(value, int | float | np.generic) else np.nan
         if not np.isfinite(rate) or rate < 0:
-            raise ValueError(f"learning_rate={value!r}: expected a finite number >= 0.")
+            raise ValueError(
+                f"learning_rate={value!r}: expected a finite number >= 0. "
+                "For a schedule take callbacks.LearningRateScheduler."
+            )
         self._learning_rate = rate
 
     def slot_names(self) -> tuple[str, ...]:
