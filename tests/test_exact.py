@@ -1,0 +1,103 @@
+"""The exact oracle, and the float64 engine measured against it in ulps."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+
+from scratchnet import Input, Sequential, config, layers
+from scratchnet.testing.exact import Dual, errors, exact, exp, log, ulps
+from scratchnet.testing.strategies import problems
+
+
+def problem_weight(batch):
+    return len(batch.x) if batch.weights is None else float(np.sum(batch.weights))
+
+
+def net(stack, inputs, loss, weights):
+    config.set_floatx("float64")
+    model = Sequential([Input((inputs,)), *stack])
+    model.compile("sgd", loss, engine="reference")
+    model.set_weights([np.array(array, float) for array in weights])
+    return model
+
+
+def test_a_net_worked_out_by_hand():
+    """X = (1, 2), W1 = ((1, -1), (1, 1)): Z1 = (3, 1), A1 = Z1; W2 = (2, -3): Z2 = 3, t = 1.
+
+    l = (3 - 1)^2 = 4, dZ2 = 4, dW2 = (12, 4), dA1 = (8, -12), dW1 = ((8, -12), (16, -24)).
+    """
+    stack = [layers.Dense(2, "relu", False), layers.Dense(1, use_bias=False)]
+    model = net(stack, 2, "mse", [[[1, -1], [1, 1]], [[2], [-3]]])
+    found = exact(model, model._check(np.array([[1.0, 2.0]]), np.array([[1.0]])))
+    assert found.loss == 4 and found.outputs == [[3]]
+    assert found.gradient == [8, -12, 16, -24, 12, 4]
+
+
+def test_integers_leave_the_engine_no_rounding_at_all():
+    stack = [layers.Dense(3, "relu"), layers.Dense(2)]
+    rng = np.random.default_rng(0)
+    shapes = [(2, 3), (3,), (3, 2), (2,)]
+    model = net(stack, 2, "mse", [rng.integers(-2, 3, shape) for shape in shapes])
+    batch = model._check(rng.integers(-3, 4, (4, 2)), rng.integers(-3, 4, (4, 2)))
+    assert set(errors(model, batch).values()) == {0.0}
+
+
+def test_cross_entropy_of_equal_logits_is_log_2_to_60_digits():
+    model = net([layers.Dense(2)], 1, "sparse_categorical_crossentropy", [[[0, 0]], [0, 0]])
+    model.compile("sgd", type(model.loss)(from_logits=True), engine="reference")
+    found = exact(model, model._check(np.array([[1.0]]), np.array([0])))
+    assert abs(found.loss - log(Dual(Fraction(2), Fraction(0))).value) < Fraction(1, 10**59)
+    assert [round(float(g), 15) for g in found.gradient] == [-0.5, 0.5, -0.5, 0.5]
+
+
+def test_exp_and_log_carry_their_slopes():
+    x = Dual(Fraction(1, 3), Fraction(1))
+    back = log(exp(x))
+    assert abs(back.value - x.value) < Fraction(1, 10**58)
+    assert abs(back.slope - 1) < Fraction(1, 10**58)
+
+
+@given(problems(max_depth=2, max_width=3, max_batch=3))
+def test_outputs_are_right_to_ulps_of_their_terms_and_gradients_to_1e_12_of_theirs(problem):
+    """4,503 ulps of S are 1e-12 S, the bound that every other gradient test uses."""
+    found = errors(*problem)
+    assert found["outputs"] <= 16
+    assert found["gradient"] <= 4503
+    if problem.model.objective.function in ("softmax_cross_entropy", "mean_squared_error"):
+        # The others take the logarithm of a quotient, which may be as ill-conditioned as it likes.
+        assert found["loss"] <= 16 * (1 + problem_weight(problem.batch))
+
+
+@given(problems(max_depth=2, max_width=3, max_batch=2, activations=("linear", "relu", "tanh")))
+def test_in_ordinary_nets_it_is_a_few_ulps(problem):
+    """No saturation, no cancelling loss: what remains is how often a number was rounded."""
+    model, batch = problem
+    assume(np.abs(model.theta).max() <= 2 and np.abs(batch.x).max() <= 2)
+    assume(model.loss.family == "mean_squared_error")
+    assert errors(model, batch)["gradient"] <= 64
+
+
+def test_a_wrong_gradient_is_seen_in_ulps():
+    stack = [layers.Dense(2, "tanh"), layers.Dense(2, "softmax")]
+    model = net(stack, 1, "mse", [[[0.3, -0.2]], [0.1, 0.2], [[0.5, 1], [-1, 0.25]], [0, 0.1]])
+    batch = model._check(np.array([[0.7]]), np.array([[1.0, 0.0]]))
+    assert errors(model, batch)["gradient"] < 16
+    right = exact(model, batch)
+    model.gradient(batch)
+    assert ulps(model.grad[0] * (1 + 1e-12), right.gradient[0]) > 1000
+
+
+def test_layers_of_ones_own_are_refused():
+    class Own(layers.Layer):
+        def forward(self, X, params, engine):
+            return X, None
+
+    config.set_floatx("float64")
+    model = Sequential([Input((1,)), Own(), layers.Dense(1)])
+    model.compile("sgd", "mse", engine="reference")
+    with pytest.raises(TypeError, match="Own is not known"):
+        exact(model, model._check(np.array([[1.0]]), np.array([[1.0]])))
