@@ -6,14 +6,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 
 from scratchnet import Input, Sequential, config, layers
 from scratchnet.testing.exact import Dual, errors, exact, exp, log, ulps
 from scratchnet.testing.strategies import problems
 
 
-def problem_weight(batch):
+def weight_of(batch):
     return len(batch.x) if batch.weights is None else float(np.sum(batch.weights))
 
 
@@ -61,24 +61,38 @@ def test_exp_and_log_carry_their_slopes():
     assert abs(back.slope - 1) < Fraction(1, 10**58)
 
 
-@given(problems(max_depth=2, max_width=3, max_batch=3))
-def test_outputs_are_right_to_ulps_of_their_terms_and_gradients_to_1e_12_of_theirs(problem):
-    """4,503 ulps of S are 1e-12 S, the bound that every other gradient test uses."""
+@given(problems(max_depth=2, max_width=3, max_batch=3, margin=1e-9))
+def test_loss_outputs_and_gradients_are_right_to_ulps_of_their_terms(problem):
+    """Off the kink, where rounding would decide which side of 0 a ReLU is on."""
     found = errors(*problem)
     assert found["outputs"] <= 16
-    assert found["gradient"] <= 4503
     if problem.model.objective.function in ("softmax_cross_entropy", "mean_squared_error"):
-        # The others take the logarithm of a quotient, which may be as ill-conditioned as it likes.
-        assert found["loss"] <= 16 * (1 + problem_weight(problem.batch))
+        # The others divide by a probability, which may be as ill-conditioned as it likes.
+        assert found["loss"] <= 16 * (1 + weight_of(problem.batch))
+        assert found["gradient, in all"] <= 64
 
 
-@given(problems(max_depth=2, max_width=3, max_batch=2, activations=("linear", "relu", "tanh")))
-def test_in_ordinary_nets_it_is_a_few_ulps(problem):
-    """No saturation, no cancelling loss: what remains is how often a number was rounded."""
-    model, batch = problem
-    assume(np.abs(model.theta).max() <= 2 and np.abs(batch.x).max() <= 2)
-    assume(model.loss.family == "mean_squared_error")
-    assert errors(model, batch)["gradient"] <= 64
+@pytest.mark.parametrize("hidden", ["linear", "relu", "sigmoid", "tanh", "softmax"])
+@pytest.mark.parametrize("seed", range(4))
+def test_in_ordinary_nets_every_coordinate_is_right_to_a_few_ulps_of_its_terms(hidden, seed):
+    rng = np.random.default_rng(seed)
+    weights = [rng.normal(0, 1, shape) for shape in [(2, 3), (3,), (3, 2), (2,)]]
+    model = net([layers.Dense(3, hidden), layers.Dense(2, "softmax")], 2, "mse", weights)
+    batch = model._check(rng.normal(0, 1, (3, 2)), np.eye(2)[rng.integers(0, 2, 3)])
+    assert errors(model, batch)["gradient"] <= 16
+
+
+def test_a_relu_that_rounding_put_on_the_other_side_of_0_is_seen():
+    """0.1 + 0.4 - 0.5 is 0 in floats; of the same three floats it is 2.8e-17 exactly, which is on.
+
+    The complex step shares the engine's forward pass and agrees with its gradient of 0.
+    """
+    stack = [layers.Dense(1, "relu", False), layers.Dense(1, use_bias=False)]
+    model = net(stack, 3, "mse", [[[0.1], [0.4], [-0.5]], [[1.0]]])
+    batch = model._check(np.ones((1, 3)), np.array([[1.0]]))
+    model.gradient(batch)
+    assert model.grad.tolist() == [0, 0, 0, 0]
+    assert [round(float(slope), 12) for slope in exact(model, batch).gradient[:3]] == [-2, -2, -2]
 
 
 def test_a_wrong_gradient_is_seen_in_ulps():

@@ -290,18 +290,22 @@ def errors(network: Network, batch: Data) -> dict[str, float]:
     """The engine's worst errors in ulps of the terms that were added up.
 
     `outputs` are measured in ulps of the `largest_term`, `loss` too, or of its square for a squared
-    error; `gradient` in ulps of S (`magnitude.gradient_scale`), coordinate by coordinate. `loss in
-    its own ulps` has no such mercy.
+    error. `gradient` is measured in ulps of S (`magnitude.gradient_scale`), coordinate by
+    coordinate: S takes the forward pass as given, so this is large where the forward pass itself
+    cancelled, and where rounding put a ReLU's Z on the other side of 0. `gradient, in all` is in
+    ulps of the largest S times the largest term. `loss in its own ulps` has no mercy.
     """
     right, size = exact(network, batch), largest_term(network, batch)
     S = gradient_scale(network, batch)
     squared = size * size if network.objective.function == "mean_squared_error" else size
     loss, outputs = network.gradient(batch)
     pairs = zip(outputs.ravel().tolist(), [a for row in right.outputs for a in row], strict=True)
-    slopes = zip(network.grad.tolist(), right.gradient, S.tolist(), strict=True)
+    slopes = list(zip(network.grad.tolist(), right.gradient, S.tolist(), strict=True))
+    everything = size * float(np.max(S))
     return {
         "loss": ulps(loss, right.loss, squared),
         "loss in its own ulps": ulps(loss, right.loss),
         "outputs": max(ulps(a, b, size) for a, b in pairs),
         "gradient": max(ulps(g, h, s) for g, h, s in slopes),
+        "gradient, in all": max(ulps(g, h, everything) for g, h, _ in slopes),
     }
