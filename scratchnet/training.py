@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 STRETCH = 0.05
 """Seconds of training between two looks at Ctrl-C and the progress bar."""
 
-STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward)
-"""What a compiled epoch stands in for; a model that overrides any of these is stepped."""
+STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
+"""What a compiled call stands in for; a model that overrides any of these is stepped."""
 
 SLOTS = {
     "adam": {"m": "momentum", "v": "velocity", "v_hat": "velocity_hat"},
@@ -60,16 +60,21 @@ def unknown_layer(model: Sequential) -> str | None:
     return next((f"{layer.name!r}, a {type(layer).__name__}," for layer in strange), None)
 
 
-def plan_of(model: Sequential) -> Plan | None:
-    """What the compiled engine has to know, or None for a model that it can't take whole."""
-    stack = dense_specs(model.layers)
-    # A subclass may compute something else, and must be stepped.
-    kind = {Adam: "adam", SGD: "sgd"}.get(type(model.optimizer))
+def stack_of(model: Sequential) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
+    """`dense_specs` of a model that one compiled call may stand in for, or None."""
     if any(getattr(getattr(model, step.__name__), "__func__", None) is not step for step in STEPS):
         return None  # somebody's own step is what they want to see run
-    # An engine with a function swapped would not be asked for it by a whole compiled epoch.
+    # An engine with a function swapped would not be asked for it by a compiled call.
     if model.engine.fused is None or model.engine is not get_engine(model.engine.name):
         return None
+    return dense_specs(model.layers)
+
+
+def plan_of(model: Sequential) -> Plan | None:
+    """What the compiled engine has to know, or None for a model that it can't take whole."""
+    stack = stack_of(model)
+    # A subclass may compute something else, and must be stepped.
+    kind = {Adam: "adam", SGD: "sgd"}.get(type(model.optimizer))
     if stack is None or kind is None:
         return None
     scale, offset, specs = stack
@@ -195,8 +200,8 @@ def flat(samples: Array) -> Array:
 
 def predict(model: Sequential, samples: Array) -> Array | None:
     """All outputs in one compiled call, or None where there is none for this model."""
-    stack = dense_specs(model.layers)
-    if model.engine.fused is None or stack is None:
+    stack = stack_of(model)
+    if stack is None:
         return None
     scale, offset, specs = stack
     plan = Plan(model.theta.dtype, scale, offset, specs, "mean_squared_error", "A", "sgd", {})

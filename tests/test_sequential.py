@@ -1028,3 +1028,21 @@ def test_a_callback_that_raises_stops_fit_and_leaves_a_model_that_still_trains()
         model.fit(X, Y, verbose=0, callbacks=callbacks.LambdaCallback(on_epoch_end=fail))
     assert model.optimizer.iterations == 1
     assert len(model.fit(X, Y, verbose=0).history["loss"]) == 1
+
+
+@pytest.mark.parametrize("engine", ["reference", "compiled"])
+def test_a_forward_of_ones_own_is_what_predict_and_evaluate_run(engine):
+    """A compiled call must not stand in for code that somebody has replaced."""
+
+    class Halved(Sequential):
+        def forward(self, X, params, engine):
+            return super().forward(X / 2, params, engine)
+
+    stack = [Input((4,)), layers.Dense(3, "tanh"), layers.Dense(2)]
+    model = Halved(stack, seed=0)
+    model.compile("sgd", "mse", engine=engine)
+    plain = Sequential([Input((4,)), layers.Dense(3, "tanh"), layers.Dense(2)], seed=0)
+    plain.compile("sgd", "mse", engine="reference")
+    x, y = np.ones((5, 4)), np.zeros((5, 2))
+    assert np.array_equal(model.predict(x), plain.predict(x / 2))
+    assert model.evaluate(x, y, verbose=0) == plain.evaluate(x / 2, y, verbose=0)
