@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import _thread
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -555,9 +557,8 @@ def test_nothing_is_compiled_twice() -> None:
     train(sparse, X, np.eye(10)[y], np.arange(77), 13, w=np.ones(100))
     deep = make_plan((20, 300, 9, 8, 4), ("tanh", "softmax", "linear", "softmax"), F32)
     train(deep, *draw_data(deep, 90, 1.0), np.arange(90), 1)
-    bytes_ = (X * 255).astype(np.uint8)
-    bytes_.flags.writeable = False
-    train(sparse, bytes_, y, np.arange(100))
+    X.flags.writeable = False
+    train(sparse, X, y, np.arange(100))
     assert len(fused._train.signatures) == before
 
 
@@ -628,17 +629,17 @@ def _child(plan: Plan, X: Any, y: Any, order: Any, queue: Any) -> None:
     queue.put(train(plan, X, y, order, threads=2)[0])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="fork")
-def test_fork_after_training() -> None:
+@pytest.mark.parametrize("how", multiprocessing.get_all_start_methods())
+def test_a_child_trains_as_its_parent_did(how: str) -> None:
     plan = make_plan((30, 20, 4), ("relu", "sigmoid"), F32)
     X, y = draw_data(plan, 200)
     order = np.arange(200)
     expected = train(plan, X, y, order, threads=2)[0]
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context(how)
     queue = context.Queue()
     child = context.Process(target=_child, args=(plan, X, y, order, queue))
     child.start()
-    found = queue.get(timeout=60)
+    found = queue.get(timeout=120)
     child.join(60)
     np.testing.assert_array_equal(found, expected)
 
@@ -690,7 +691,7 @@ def test_without_jit_it_refuses_in_one_sentence() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**__import__("os").environ, "NUMBA_DISABLE_JIT": "1"},
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
     )
@@ -701,6 +702,45 @@ def test_a_function_that_cannot_be_kept_is_compiled_all_the_same() -> None:
     scope: dict[str, Any] = {}
     exec(compile("def double(x): return 2 * x", "<nowhere>", "exec"), scope)
     assert fused._cached(scope["double"])(21) == 42
+
+
+def test_first_use_says_that_it_compiles(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused._Teller, "said", False)
+
+    @numba.njit
+    def triple(x: Any) -> Any:
+        return 3 * x
+
+    def use(x: Any) -> None:
+        with numba.core.event.install_listener("numba:compile", fused._Teller()):
+            triple(x)
+
+    use(1)
+    use(1)
+    use(1.5)
+    assert [record.name for record in caplog.records] == ["scratchnet"]
+    assert "Compiling" in caplog.text
+
+
+def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
+    """Neither one that is there but read-only, nor one whose place is a file."""
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    code = (
+        "from scratchnet.engines import fused\n"
+        "import numpy as np\n"
+        "assert fused._count(np.ones(6), 2, 3, np.zeros(3, bool)) == 6"
+    )
+    for place in (taken, Path("/proc/nowhere")):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(place)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_key_of_kept_code_knows_every_source() -> None:

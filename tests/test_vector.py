@@ -17,12 +17,12 @@ from scratchnet.engines.vector import lanes, load, pick, splat, spread, store, z
 DTYPES = [np.float32, np.float64]
 
 
-def mapped(function: Any, registers: int = 2) -> Any:
+def mapped(function: Any, quarters: int = 8) -> Any:
     """x -> function(x), a vector at a time."""
 
     @numba.njit
     def run(x: Any, y: Any) -> None:
-        like = zeros(x, registers)
+        like = zeros(x, quarters)
         for i in range(0, x.size, lanes(like)):
             store(y, i, function(load(x, i, like)))
 
@@ -52,7 +52,7 @@ def draw(dtype: Any, low: float, high: float, n: int = 4096) -> np.ndarray:
 def test_arithmetic_is_numpys(dtype: Any) -> None:
     @numba.njit
     def run(x: Any, y: Any, out: Any, code: int) -> None:
-        like = zeros(x, 4)
+        like = zeros(x, 16)
         for i in range(0, x.size, lanes(like)):
             a, b = load(x, i, like), load(y, i, like)
             if code == 0:
@@ -89,7 +89,7 @@ def test_arithmetic_is_numpys(dtype: Any) -> None:
 def test_fma_rounds_once(dtype: Any) -> None:
     @numba.njit
     def run(x: Any, out: Any) -> None:
-        like = zeros(x, 1)
+        like = zeros(x, 4)
         a = load(x, 0, like)
         store(out, 0, vector.fma(a, a, splat(-1.0, a)))
 
@@ -109,17 +109,17 @@ def test_lanes_and_places(dtype: Any, registers: int) -> None:
     @numba.njit
     def width(x: Any, n: int) -> int:
         if n == one:
-            return lanes(zeros(x, 1))
+            return lanes(zeros(x, 4))
         if n == two:
-            return lanes(zeros(x, 2))
-        return lanes(zeros(x, 4))
+            return lanes(zeros(x, 8))
+        return lanes(zeros(x, 16))
 
     assert width(np.zeros(1, dtype), registers) == registers * 64 // np.dtype(dtype).itemsize
     assert four == 4
 
     @numba.njit
     def shifted(x: Any, y: Any) -> Any:
-        like = zeros(x, 1)
+        like = zeros(x, 4)
         store(y, 3, load(x, 5, like))
         vector.prefetch(x, 0)
         store(y, 40, spread(x, 7, like))
@@ -191,7 +191,7 @@ def test_log(dtype: Any) -> None:
 def test_quotient(dtype: Any) -> None:
     @numba.njit
     def run(x: Any, y: Any, out: Any) -> None:
-        like = zeros(x, 2)
+        like = zeros(x, 8)
         for i in range(0, x.size, lanes(like)):
             store(out, i, vector.quotient(load(x, i, like), load(y, i, like)))
 
@@ -204,3 +204,82 @@ def test_quotient(dtype: Any) -> None:
     y[0], x[1] = np.inf, np.nan
     run(x, y, out)
     assert out[0] == 0 and np.isnan(out[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_square_is_turned(dtype: Any) -> None:
+    @numba.njit
+    def run(x: Any, y: Any) -> None:
+        vector.turn(x, 3, 40, y, 5, 30, zeros(x, 4))
+
+    n = 64 // np.dtype(dtype).itemsize
+    x, y = np.arange(40 * n + 40).astype(dtype), np.zeros(30 * n + 40, dtype)
+    run(x, y)
+    expected = np.zeros_like(y)
+    for i in range(n):
+        for j in range(n):
+            expected[5 + 30 * j + i] = x[3 + 40 * i + j]
+    np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_parts_of_registers_stand_behind_the_last_row(dtype: Any) -> None:
+    """Three registers and a quarter: rows of the whole ones first, then those of the quarters."""
+
+    @numba.njit
+    def run(x: Any, y: Any, rows: int) -> Any:
+        like = zeros(x, 13)
+        total = x.dtype.type(0)
+        for row in range(rows):
+            z = vector.load_row(x, 8, row, rows, like)
+            total += vector.sum_lanes(z)
+            vector.store_row(y, 8, rows - 1 - row, rows, z)
+            store(y, 8 + rows * lanes(like) + row * lanes(like), z)
+        return total
+
+    quarter, rows = 16 // np.dtype(dtype).itemsize, 5
+    width = 13 * quarter
+    x = np.arange(8 + rows * width).astype(dtype)
+    y = np.zeros(8 + 2 * rows * width, dtype)
+    assert run(x, y, rows) == x[8:].sum()
+    whole = x[8 : 8 + rows * 12 * quarter].reshape(rows, -1)
+    parts = x[8 + rows * 12 * quarter :].reshape(rows, -1)
+    expected = [x[:8] * 0, whole[::-1].ravel(), parts[::-1].ravel()]
+    expected.append(np.concatenate([whole, parts], axis=1).ravel())
+    np.testing.assert_array_equal(y, np.concatenate(expected))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_numbers_of_any_kind_come_in(dtype: Any, kind: Any) -> None:
+    @numba.njit
+    def run(x: Any, y: Any, kept: Any, index: Any, scale: Any) -> Any:
+        like = zeros(y, 4)
+        for i in range(0, 16, lanes(like)):
+            store(y, i, vector.convert(x, 3 + i, like))
+        return vector.keep_nonzero(x, 3, kept, index, 2, 100, scale)
+
+    x = (np.arange(24) % 3 * 7).astype(kind)
+    y, codes = np.zeros(16, dtype), kind is np.uint8
+    kept = np.zeros(24, np.uint8 if codes else dtype)
+    index, scale = np.zeros(24, np.uint8), kept.dtype.type(1 if codes else 0.1)
+    some = run(x, y, kept, index, scale)
+    here = np.flatnonzero(x[3:19])
+    assert some == len(here)
+    np.testing.assert_array_equal(y, x[3:19].astype(dtype))
+    np.testing.assert_array_equal(index[2 : 2 + some], 100 + here)
+    np.testing.assert_array_equal(kept[2 : 2 + some], x[3:19][here].astype(kept.dtype) * scale)
+    assert not kept[:2].any() and not kept[18:].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bytes_are_codes_of_a_table(dtype: Any) -> None:
+    @numba.njit
+    def run(values: Any, table: Any, y: Any) -> None:
+        store(y, 0, vector.spread_coded(values, 1, table, zeros(y, 4)))
+
+    y, table = np.zeros(16, dtype), np.linspace(0, 1, 256).astype(dtype)
+    run(np.array([3, 250], np.uint8), table, y)
+    assert (y[: 64 // y.itemsize] == table[250]).all()
+    run(np.array([3, 0.7], dtype), table, y)
+    assert (y[: 64 // y.itemsize] == dtype(0.7)).all()

@@ -29,9 +29,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from scratchnet.engines import Array, Engine
+from scratchnet.engines import Engine
 from scratchnet.engines import reference as ref
 
 try:
@@ -58,62 +56,7 @@ def _engine() -> Engine:
     """The record, once it is known that Numba compiles."""
     from scratchnet.engines import fused
 
-    def whole(theta: Array, *others: Array | None) -> bool:
-        """Whether the compiled optimizer takes these vectors as they are."""
-        arrays = [a for a in (theta, *others) if a is not None]
-        kind = theta.dtype if theta.dtype in (np.float32, np.float64) else None
-        return all(a.dtype == kind and a.ndim == 1 and a.flags.c_contiguous for a in arrays)
-
-    def sgd(
-        theta: Array,
-        grad: Array,
-        velocity: Array | None,
-        learning_rate: float,
-        momentum: float,
-        nesterov: bool,
-    ) -> None:
-        """The reference's `sgd` in one pass over memory."""
-        done = 0
-        if whole(theta, grad, velocity):
-            constants = {"momentum": momentum if velocity is not None else 0, "nesterov": nesterov}
-            done = fused.optimize("sgd", constants, theta, grad, [velocity], learning_rate)
-        rest = None if velocity is None else velocity[done:]
-        ref.sgd(theta[done:], grad[done:], rest, learning_rate, momentum, nesterov)
-
-    def adam(
-        theta: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        v_hat: Array | None,
-        alpha: float,
-        one_minus_beta_1: float,
-        one_minus_beta_2: float,
-        epsilon: float,
-    ) -> None:
-        """The reference's `adam` in one pass over memory."""
-        done = 0
-        if whole(theta, grad, m, v, v_hat):
-            constants = {
-                "one_minus_beta_1": one_minus_beta_1,
-                "one_minus_beta_2": one_minus_beta_2,
-                "epsilon": epsilon,
-                "amsgrad": v_hat is not None,
-            }
-            done = fused.optimize("adam", constants, theta, grad, [m, v, v_hat], alpha)
-        ref.adam(
-            theta[done:],
-            grad[done:],
-            m[done:],
-            v[done:],
-            None if v_hat is None else v_hat[done:],
-            alpha,
-            one_minus_beta_1,
-            one_minus_beta_2,
-            epsilon,
-        )
-
-    return replace(ref.ENGINE, name="compiled", sgd=sgd, adam=adam, fused=fused)
+    return replace(ref.ENGINE, name="compiled", fused=fused)
 
 
 def __getattr__(name: str) -> Any:

@@ -9,31 +9,36 @@ and callbacks are none of its business. Read `kernels.py` next.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import config, njit
+from numba.core import event
 
 from scratchnet.engines import Array, Plan
 from scratchnet.engines import kernels as k
-from scratchnet.engines.kernels import Data, Net
+from scratchnet.engines.kernels import Data, Net, Rows
 from scratchnet.engines.reference import TINY
 
+log = logging.getLogger("scratchnet")
 ALIGNMENT = 64
-BLOCK_ROWS = 200
+BLOCK_ROWS = 208
 """Inputs of the first layer in a block, where they are compressed: long runs of entries."""
-DENSE_ROWS = 100
+DENSE_ROWS = 112
 """The same where they are not: its weights stay in the first cache. No bit depends on either."""
 SPARSE_BELOW = 0.5
 """Share of inputs that are not 0 from which the dense kernel is the faster one."""
 PAUSE = 0.06
 """Seconds between two moments at which Python may act (Ctrl-C, progress)."""
+SHARED_WORK = 1_000_000
+"""Multiplications above the first layer in a batch, from which on threads share them."""
 LOOK = 64
 """Samples in a batch of a prediction."""
 
@@ -62,6 +67,19 @@ def _cached(function: Callable[..., Any]) -> Any:
         return njit(nogil=True, _nrt=False, error_model="numpy")(function)
 
 
+class _Teller(event.Listener):  # type: ignore[misc]
+    """Says once in a process, in the log `scratchnet`, that something is being compiled."""
+
+    said = False
+
+    def on_start(self, given: Any) -> None:
+        if not _Teller.said:
+            _Teller.said = True
+            log.warning("Compiling for this machine: some ten seconds, kept for the next time.")
+
+    def on_end(self, given: Any) -> None: ...
+
+
 def _digest() -> str:
     """A digest of the sources that are compiled."""
     here = Path(__file__).parent
@@ -70,7 +88,7 @@ def _digest() -> str:
 
 
 def _entries(version: str) -> tuple[Any, Any, Any, Any]:
-    """The compiled entry points: training, looking, compressing, one optimizer step.
+    """The compiled entry points: training, looking, counting, compressing.
 
     Numba finds a kept function by that function's own file and the values that it closes over, and
     would miss an edit in `kernels.py`: so each of them closes over a digest of all sources.
@@ -84,36 +102,24 @@ def _entries(version: str) -> tuple[Any, Any, Any, Any]:
         return k.train(net, data, job, control, first, last, thread, team)
 
     @_cached
-    def look(
-        net: Any, data: Any, job: Any, control: Any, first: int, last: int, outputs: Any
-    ) -> Any:
+    def look(net: Any, data: Any, job: Any, rows: Any, first: int, last: int, outputs: Any) -> Any:
         _ = version
-        return k.look(net, data, job, control, first, last, outputs)
+        return k.look(net, data, job, rows, first, last, outputs)
 
     @_cached
-    def compress(
-        X: Any,
-        scale: Any,
-        bias: int,
-        blocks: Any,
-        begin: Any,
-        cuts: Any,
-        index: Any,
-        value: Any,
-        live: Any,
-    ) -> Any:
+    def count(X: Any, N: int, inputs: int, live: Any) -> Any:
         _ = version
-        return k.compress(X, scale, bias, blocks, begin, cuts, index, value, live)
+        return k.count(X, N, inputs, live)
 
     @_cached
-    def optimize(net: Any, grad: Any, code: int, rate: float, constants: Any) -> Any:
+    def compress(net: Any, data: Any, N: int, rows: Any) -> Any:
         _ = version
-        return k.optimize(net, grad, code, rate, constants)
+        return k.compress(net, data, 0, N, rows)
 
-    return train, look, compress, optimize
+    return train, look, count, compress
 
 
-_train, _look, _compress, _optimize = _entries(_digest())
+_train, _look, _count, _compress = _entries(_digest())
 
 # --- memory ---------------------------------------------------------------------------------------
 
@@ -201,148 +207,132 @@ def _optimizer(name: str, constants: Mapping[str, Any]) -> tuple[int, list[str],
     return (k.NESTEROV if constants.get("nesterov") else k.MOMENTUM), ["velocity"], numbers
 
 
-def optimize(
-    name: str,
-    constants: Mapping[str, Any],
-    theta: Array,
-    grad: Array,
-    slots: list[Array | None],
-    rate: float,
-) -> int:
-    """One step of `sgd` or `adam` in place on the first n numbers; returns n, a few short of P."""
-    code, names, numbers = _optimizer(name, constants)
-    none = theta[:0]
-    used = [s if s is not None and i < len(names) else none for i, s in enumerate(slots)]
-    net = k.Vectors(theta, *used, *[none] * (3 - len(used)))
-    done: int = _optimize(net, grad, code, float(rate), np.array([*numbers, TINY], theta.dtype))
-    return done
+def _panels(outputs: int, quarter: int) -> list[int]:
+    """The cheapest panels for so many outputs: the quarters of a register in a row of each.
+
+    One with a part of a register comes last: a tile of outputs reaches beyond that part.
+    """
+    wide = -(-outputs // quarter)
+    found = []
+    for tailed, narrow in product(range(2), range(4)):
+        rest = -(-max(0, wide - k.TAILED * tailed - k.NARROW * narrow) // k.WIDE)
+        found.append([k.WIDE] * rest + [k.NARROW] * narrow + [k.TAILED] * tailed)
+    return min((panels for panels in found if panels), key=_cost)
+
+
+def _cost(panels: list[int]) -> int:
+    """What a row costs: its quarters, and about three more to begin each panel."""
+    return sum(panels) + 3 * len(panels)
 
 
 class Layout:
-    """Where everything of a plan stands in the private arrays; see `kernels.Net`."""
+    """Where everything of a plan stands in the private memory; see `kernels.Net`."""
 
-    def __init__(self, plan: Plan, batch: int, tallest: int = DENSE_ROWS) -> None:
+    def __init__(self, plan: Plan, batch: int, threads: int, compressed: bool) -> None:
         check(plan)
-        self.plan, self.dtype = plan, np.dtype(plan.dtype)
-        one = ALIGNMENT // self.dtype.itemsize
-        self.size_of_batch = batch
-        self.batch = _up(batch, k.GROUP * one)
-        self.layers = np.zeros((len(plan.layers), 10), np.int64)
-        panels: list[tuple[int, int, int]] = []
-        self.parameters = self.nodes = self.sides = 0
-        for row, (inputs, outputs, bias, activation) in zip(self.layers, plan.layers, strict=True):
-            height, rows = _up(outputs + 1, 2 * one), _up(inputs + bias, k.TILE)
-            row[:6] = inputs, outputs, bias, rows, ACTIVATIONS[activation], len(panels)
+        self.plan, self.dtype, self.size_of_batch = plan, np.dtype(plan.dtype), batch
+        quarter = 16 // self.dtype.itemsize
+        one = 4 * quarter
+        # Rows of a node that are whole pages apart would fall on the same places of the cache.
+        stride = _up(batch, k.SQUARE)
+        stride += one if stride * self.dtype.itemsize % 1024 == 0 else 0
+        code, self.slots, numbers = _optimizer(plan.optimizer, plan.constants)
+        panels, strips = [], []
+        self.layers = np.zeros((len(plan.layers) + 1, 11), np.int64)
+        at = 0
+        for row, (inputs, outputs, bias, activation) in zip(self.layers, plan.layers, strict=False):
+            rows = _up(inputs + bias, 4 if strips else k.SQUARE)
+            row[:7] = inputs, outputs, bias, rows, ACTIVATIONS[activation], len(panels), len(strips)
             column = 0
-            while column < outputs:
-                registers = 4 if outputs - column > 2 * one else 2
-                panels.append((self.parameters, registers, column))
-                self.parameters += rows * registers * one
-                column += registers * one
-            row[6:] = len(panels), self.nodes, height, self.sides
-            self.nodes += self.batch * height
-            self.sides += self.batch * column
-        self.panels = np.array(panels, np.int64)
-        units = int(self.layers[0, k.ROWS]) // 4
-        cuts = [4 * -(-units * c // k.CHUNKS) for c in range(k.CHUNKS + 1)]
-        blocks, self.chunks = [], np.zeros(k.CHUNKS + 1, np.int64)
-        for c, (top, bottom) in enumerate(pairwise(cuts)):
-            tall = _up(-(-(bottom - top) // max(1, -(-(bottom - top) // tallest))), 4)
-            blocks += [(i, min(i + tall, bottom)) for i in range(top, bottom, max(tall, 4))]
-            self.chunks[c + 1] = len(blocks)
-        self.blocks = np.array(blocks, np.int64)
+            for quarters in _panels(outputs, quarter):
+                panels.append((at, quarters, column))
+                for width in (quarters // 4 * one, quarters % 4 * quarter):
+                    if width:
+                        strips.append((at, width, column, column + width))
+                    at, column = at + rows * width, column + width
+            row[k.COLUMNS] = _up(column, k.SQUARE)
+        self.layers[-1, k.PANELS : k.STRIPS + 1] = len(panels), len(strips)
+        self.panels, self.strips = np.array(panels, np.int64), np.array(strips, np.int64)
+        self.blocks, self.chunks = _blocks(int(self.layers[0, k.ROWS]), compressed)
+        slot, at = at, at * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row
+        for row in self.layers[:-1]:
+            height = max(_up(row[k.OUTPUTS] + 1, k.SQUARE), row[k.COLUMNS]) * stride
+            row[k.NODE : k.SIDE + 1] = at, at + height, at + 2 * height
+            at += 2 * height + row[k.COLUMNS] * stride
+        places = [at]
+        tallest = int(np.diff(self.blocks).max())
+        each = (tallest + 8) * 64 + 64
+        first, last = self.layers[0], self.layers[-2]
+        height = max(_up(last[k.OUTPUTS] + 1, k.SQUARE), last[k.COLUMNS]) * stride
+        sizes = (
+            k.CHUNKS * first[k.COLUMNS] * stride,
+            height,
+            height,
+            3 * stride,
+            threads * each,
+            0 if compressed else 2 * first[k.ROWS] * stride,
+        )
+        places = [at, *(at + np.cumsum(sizes))]
+        self.numbers = int(places.pop())
+        head = LOSSES[plan.loss], plan.reads == "A", code, stride, slot
+        # Threads share what is above the first layer only where it takes longer than to share it.
+        upper = sum(int(row[k.ROWS] * row[k.COLUMNS]) for row in self.layers[1:-1])
+        shared = threads > 1 and upper * batch > SHARED_WORK
+        self.codes = np.array([*head, *places[:5], each, places[5], shared], np.int64)
+        self.constants = numbers
 
-    def _places(self) -> list[tuple[slice, tuple[int, int], slice, slice]]:
-        """For each panel: its part of the padded vector, its shape, used columns, layer's slice."""
+    def pairs(self, flat: Array, M: Array, slot: int = 0) -> list[tuple[Array, Array]]:
+        """Each strip of parameters (of moments, slot > 0) twice, as equal matrices: a view of the
+        model's flat vector, and one of the memory. W's rows and then b are one matrix."""
         result, first = [], 0
-        for layer in self.layers:
+        for layer, after in pairwise(self.layers):
             inputs, outputs, bias, rows = (int(n) for n in layer[:4])
-            size = (inputs + bias) * outputs
-            for p in range(layer[k.FIRST_PANEL], layer[k.END_PANEL]):
-                start, registers, column = (int(n) for n in self.panels[p])
-                width = registers * ALIGNMENT // self.dtype.itemsize
-                used = slice(column, min(column + width, outputs))
-                whole = slice(start, start + rows * width)
-                result.append((whole, (rows, width), used, slice(first, first + size)))
-            first += size
+            matrix = flat[first : first + (inputs + bias) * outputs].reshape(-1, outputs)
+            first += matrix.size
+            for start, width, left, right in self.strips[layer[k.STRIPS] : after[k.STRIPS]]:
+                begin = start + slot * self.codes[k.SLOT]
+                mine = M[begin : begin + rows * width].reshape(rows, width)
+                part = matrix[:, left : min(right, outputs)]
+                result.append((part, mine[: len(part), : part.shape[1]]))
         return result
-
-    def pack(self, flat: Array, padded: Array) -> None:
-        """From the model's flat vector to the padded one. W's rows then b is one matrix."""
-        for whole, shape, used, part in self._places():
-            outputs = self._outputs(part)
-            matrix = flat[part].reshape(-1, outputs)
-            target = padded[whole].reshape(shape)
-            target[: len(matrix), : used.stop - used.start] = matrix[:, used]
-
-    def unpack(self, padded: Array, flat: Array) -> None:
-        """The inverse of `pack`, in place."""
-        for whole, shape, used, part in self._places():
-            matrix = flat[part].reshape(-1, self._outputs(part))
-            source = padded[whole].reshape(shape)
-            matrix[:, used] = source[: len(matrix), : used.stop - used.start]
-
-    def _outputs(self, part: slice) -> int:
-        first = 0
-        for inputs, outputs, bias, _ in self.plan.layers:
-            if first == part.start:
-                return outputs
-            first += (inputs + bias) * outputs
-        raise AssertionError(part)
 
     @property
     def size(self) -> int:
         """P: length of the model's flat vector."""
         return sum((i + bias) * o for i, o, bias, _ in self.plan.layers)
 
-    def net(self, threads: int, compressed: bool, slots: int, tiny: float, shift: int) -> Net:
-        """Fresh arrays, all zero, and the tables."""
-        code, _, numbers = _optimizer(self.plan.optimizer, self.plan.constants)
-        first, last = self.layers[0], self.layers[-1]
-        work = 6 * self.size * self.batch
-        shared = int(work > 6e6 and len(self.layers) > 1 and work > 12 * self.batch * 45e3)
-        codes = [LOSSES[self.plan.loss], self.plan.reads == "A", code, self.batch]
-        slack = 4 * ALIGNMENT * k.TILE
-        wide = ALIGNMENT * 4 // self.dtype.itemsize
-
-        def fresh(n: int) -> Array:
-            return _zeros(int(n), self.dtype)
-
-        def parameters(wanted: bool) -> Array:
-            return _zeros(self.parameters + slack if wanted else 0, self.dtype, shift)
-
-        scratch = fresh(threads * ((BLOCK_ROWS + 8) * wide + 128)).reshape(threads, -1)
-        inputs = fresh(0 if compressed else 2 * self.batch * first[k.ROWS]).reshape(2, -1)
-        if first[k.BIAS] and not compressed:
-            inputs[:, first[k.INPUTS] :: first[k.ROWS]] = 1
+    def net(self, tiny: float = 0.0, shift: int = 0) -> Net:
+        """Fresh numbers, all zero, and the tables."""
         return Net(
+            M=_zeros(self.numbers, self.dtype, shift),
             layers=self.layers,
             panels=self.panels,
+            strips=self.strips,
             blocks=self.blocks,
             chunks=self.chunks,
-            codes=np.array([*codes, shared, self.size_of_batch], np.int64),
-            constants=np.array([*numbers, tiny], self.dtype),
-            theta=parameters(True),
-            slot_1=parameters(slots > 0),
-            slot_2=parameters(slots > 1),
-            slot_3=parameters(slots > 2),
-            z=fresh(self.nodes),
-            dz=fresh(self.nodes),
-            rows=fresh(self.sides),
-            parts=fresh(k.CHUNKS * first[k.HEIGHT] * self.batch),
-            head=fresh(last[k.HEIGHT] * self.batch),
-            targets=fresh(last[k.HEIGHT] * self.batch),
-            scores=fresh(3 * self.batch).reshape(3, -1),
-            live=np.ones(int(first[k.ROWS]), np.bool_),
-            scratch=scratch,
-            inputs=inputs,
+            codes=self.codes,
+            constants=np.array([*self.constants, tiny], self.dtype),
+            live=np.ones(int(self.layers[0, k.ROWS]), np.bool_),
         )
+
+
+def _blocks(rows: int, compressed: bool) -> tuple[Array, Array]:
+    """The first layer's rows in blocks, and which blocks are a chunk."""
+    units, tallest = rows // k.SQUARE, BLOCK_ROWS if compressed else DENSE_ROWS
+    cuts = [k.SQUARE * -(-units * c // k.CHUNKS) for c in range(k.CHUNKS + 1)]
+    blocks, chunks = [], [0]
+    for top, bottom in pairwise(cuts):
+        parts = -(-(bottom - top) // tallest)
+        tall = _up(-(-(bottom - top) // max(1, parts)), k.SQUARE)
+        blocks += [(i, min(i + tall, bottom)) for i in range(top, bottom, max(tall, 1))]
+        chunks.append(len(blocks))
+    return np.array(blocks, np.int64), np.array(chunks, np.int64)
 
 
 # --- data -----------------------------------------------------------------------------------------
 
 
-def _data(plan: Plan, X: Any, T: Any, weights: Any) -> Data:
+def _data(plan: Plan, X: Any, T: Any, weights: Any) -> tuple[Data, int]:
     """Inputs (N, I) of any kind, labels (N,) or targets (N, K) or None, weights (N,) or None.
 
     Raises:
@@ -353,10 +343,8 @@ def _data(plan: Plan, X: Any, T: Any, weights: Any) -> Data:
     X = np.asarray(X)
     if X.ndim != 2 or X.shape[1] != inputs:
         raise ValueError(f"X has shape {X.shape}: expected (N, {inputs}); flatten each sample.")
-    kinds = {np.dtype(np.uint8): k.BYTE_INPUT, np.dtype(np.float64): k.DOUBLE_INPUT}
-    kind = kinds.get(X.dtype, k.FLOAT_INPUT if X.dtype == np.float32 else -1)
-    if kind < 0:
-        X, kind = X.astype(dtype), kinds.get(dtype, k.FLOAT_INPUT)
+    if X.dtype not in (np.uint8, np.float32, np.float64):
+        X = X.astype(dtype)
     labels, targets = np.zeros(0, np.int64), np.zeros((0, 0), dtype)
     if T is not None and np.ndim(T) == 1:
         labels = _plain(T, np.int64)
@@ -373,56 +361,44 @@ def _data(plan: Plan, X: Any, T: Any, weights: Any) -> Data:
     if targets.size and targets.shape[1] != K:
         raise ValueError(f"T has shape {targets.shape}: expected ({len(X)}, {K}).")
 
-    def if_kind(wanted: int, kind_dtype: Any) -> Array:
-        return _plain(X, kind_dtype) if kind == wanted else np.zeros((0, 0), kind_dtype)
-
     return Data(
-        kind=kind,
-        floats=if_kind(k.FLOAT_INPUT, np.float32),
-        doubles=if_kind(k.DOUBLE_INPUT, np.float64),
-        bytes=if_kind(k.BYTE_INPUT, np.uint8),
+        compressed=False,
+        rows=_room(X.dtype, plan, 0, 0, 0),
+        dense=_plain(X, X.dtype).ravel(),
         scale=float(plan.scale),
         offset=float(plan.offset),
-        begin=np.zeros(0, np.int64),
-        cuts=np.zeros((0, 0), np.int32),
-        index=np.zeros(0, np.uint16),
-        value=np.zeros(0, dtype),
         labels=labels,
         targets=targets,
         weights=np.zeros(0, dtype) if weights is None else _plain(weights, dtype),
+    ), len(X)
+
+
+def _room(kind: Any, plan: Plan, N: int, blocks: int, entries: int) -> Rows:
+    """Memory for N samples of that dtype without their zeros; none for N = 0."""
+    codes = kind == np.uint8
+    table = (np.arange(256) if codes else np.ones(1)).astype(plan.dtype)
+    table *= plan.dtype.type(plan.scale)
+    table[0] = 1
+    dtype = np.uint8 if codes else plan.dtype
+    return Rows(
+        cuts=np.empty((N, blocks + 1), np.uint32),
+        index=np.empty(entries + k.SQUARE, np.uint8),  # the last register may be written whole
+        value=np.empty(entries + k.SQUARE, dtype),
+        table=table,
+        unit=np.array([1, 0] if codes else [plan.scale, 1], dtype),
     )
 
 
-def _inputs_of(data: Data) -> Array:
-    found: Array = (data.floats, data.doubles, data.bytes)[data.kind]
-    return found
-
-
-def _compressed(layout: Layout, data: Data) -> tuple[Data, Array]:
-    """The same data by rows without zeros, for which the inputs are not needed any more; and
-    which inputs have an entry at all."""
-    X = _inputs_of(data)
-    bias = int(layout.layers[0, k.BIAS])
-    N, none = len(X), np.zeros((0, 0))
-    begin = np.zeros(N + 1, np.int64)
-    np.cumsum(np.count_nonzero(X, axis=1) + bias, out=begin[1:])
-    cuts = np.empty((N, len(layout.blocks) + 1), np.int32)
-    index = np.empty(begin[-1] + 16, np.uint16)
-    value = np.empty(begin[-1] + 16, layout.dtype)
-    scale = layout.dtype.type(layout.plan.scale)
-    live = np.zeros(int(layout.layers[0, k.ROWS]), np.bool_)
-    live[X.shape[1] : X.shape[1] + bias] = True
-    _compress(X, scale, bias, layout.blocks, begin, cuts, index, value, live)
-    return data._replace(
-        kind=k.COMPRESSED,
-        floats=none.astype(np.float32),
-        doubles=none,
-        bytes=none.astype(np.uint8),
-        begin=begin,
-        cuts=cuts,
-        index=index,
-        value=value,
-    ), live
+def _compressed(layout: Layout, net: Net, data: Data, N: int) -> Data:
+    """The same data by rows without zeros, for which the inputs are not needed any more; marks in
+    `net.live` which inputs have an entry at all."""
+    inputs, _, bias = (int(n) for n in layout.layers[0, :3])
+    net.live[:] = False
+    net.live[inputs : inputs + bias] = True
+    entries = _count(data.dense, N, inputs, net.live) + N * bias
+    rows = _room(data.dense.dtype, layout.plan, N, len(layout.blocks), entries)
+    _compress(net, data, N, rows)
+    return data._replace(compressed=True, rows=rows, dense=data.dense[:0].copy())
 
 
 def unavailable() -> str | None:
@@ -433,9 +409,16 @@ def unavailable() -> str | None:
 
 
 def density(X: Array) -> float:
-    """Share of the numbers of X that are not 0, from at most 1,000 rows spread over it."""
-    some = X[:: max(1, len(X) // 1000)]
-    return float(np.count_nonzero(some)) / max(1, some.size)
+    """Share of the numbers of X, flat, that are not 0, from at most 100 stretches of 4,096."""
+    stretches = range(0, X.size, max(4096, X.size // 100))
+    some = [X[at : at + 4096] for at in stretches] or [X]
+    return sum(np.count_nonzero(part) for part in some) / max(1, sum(part.size for part in some))
+
+
+def _zeros_may_be_left_out(plan: Plan, theta: Array, data: Data) -> bool:
+    """Whether that pays, and changes nothing: 0 times an infinite weight is NaN."""
+    sparse = plan.offset == 0 and density(data.dense) < SPARSE_BELOW
+    return bool(sparse and np.isfinite(theta).all())
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -491,51 +474,43 @@ class Session:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
         self.switches = switches or Switches()
-        data = _data(plan, X, T, weights)
-        self.samples, self.batch_size = len(_inputs_of(data)), int(batch_size)
-        self.mean = mean
+        data, self.samples = _data(plan, X, T, weights)
+        self.batch_size, self.mean, self.theta = int(batch_size), mean, theta
         self.threads = threads_allowed(threads)
-        self.theta = theta
-        # 0 times an infinite weight is NaN: only where all are finite may zeros be left out.
-        self.density = density(_inputs_of(data))
-        self.compressed = bool(
-            self.switches.zeros
-            and plan.offset == 0
-            and self.density < SPARSE_BELOW
-            and np.isfinite(theta).all()
-        )
-        tallest = BLOCK_ROWS if self.compressed else DENSE_ROWS
-        self.layout = Layout(plan, min(self.batch_size, max(1, self.samples)), tallest)
-        names = _optimizer(plan.optimizer, plan.constants)[1]
-        for name in names:
+        self.density = density(data.dense)
+        self.compressed = self.switches.zeros and _zeros_may_be_left_out(plan, theta, data)
+        batch = min(self.batch_size, max(1, self.samples))
+        self.layout = Layout(plan, batch, self.threads, self.compressed)
+        for name in self.layout.slots:
             if name not in slots:
                 raise ValueError(f"slots has {sorted(slots)}: {plan.optimizer} needs {name!r}.")
-        self.slots = {name: slots[name] for name in names}
+        self.slots = {name: slots[name] for name in self.layout.slots}
         for name, array in (("theta", theta), *self.slots.items()):
             if array.shape != (self.layout.size,) or array.dtype != self.layout.dtype:
                 raise ValueError(
                     f"{name} is {array.dtype} {array.shape}: expected {self.layout.dtype} "
                     f"({self.layout.size},) for these layers."
                 )
-        self.data, self._on = data, np.ones(int(self.layout.layers[0, k.ROWS]), np.bool_)
-        if self.compressed:
-            self.data, self._on = _compressed(self.layout, data)
         tiny, shift = (TINY if self.switches.flush else 0.0), (0 if self.switches.aligned else 8)
-        self.net = self.layout.net(self.threads, self.compressed, len(names), tiny, shift)
+        self.net = self.layout.net(tiny, shift)
+        self.data = (
+            _compressed(self.layout, self.net, data, self.samples) if self.compressed else data
+        )
+        self._on = self.net.live.copy()
         self._progress = np.zeros(1, np.int64)
         self._late, self._alone = 0, 0
         self.push()
 
     def _pairs(self) -> list[tuple[Array, Array]]:
-        """The caller's arrays with the private ones."""
-        mine = (self.net.slot_1, self.net.slot_2, self.net.slot_3)
-        pairs = zip(self.slots.values(), mine, strict=False)
-        return [(self.theta, self.net.theta), *pairs]
+        """The caller's matrices with the private ones."""
+        arrays = [self.theta, *self.slots.values()]
+        each = (self.layout.pairs(array, self.net.M, n) for n, array in enumerate(arrays))
+        return [pair for pairs in each for pair in pairs]
 
     def push(self) -> None:
         """Takes the caller's theta and slots anew, as after a callback that changed them."""
-        for flat, padded in self._pairs():
-            self.layout.pack(flat, padded)
+        for theirs, mine in self._pairs():
+            mine[:] = theirs
         # An input that is never on, without moments, has a step of exactly 0 (unless 0 / 0).
         first = self.layout.plan.layers[0]
         live = self._on | (self.net.constants[2] == 0)
@@ -546,8 +521,8 @@ class Session:
 
     def pull(self) -> None:
         """Writes theta and slots back, in place."""
-        for flat, padded in self._pairs():
-            self.layout.unpack(padded, flat)
+        for theirs, mine in self._pairs():
+            theirs[:] = mine
 
     @property
     def done(self) -> int:
@@ -557,8 +532,7 @@ class Session:
     @property
     def extra_bytes(self) -> int:
         """Bytes of compressed rows, which count as data."""
-        d = self.data
-        return sum(a.nbytes for a in (d.begin, d.cuts, d.index, d.value)) if self.compressed else 0
+        return sum(array.nbytes for array in self.data.rows) if self.compressed else 0
 
     def epoch(self, order: Array, rates: Array, start: int = 0, stop: int | None = None) -> Epoch:
         """Trains batches `start` to `stop` of the samples in `order`; rates[k] is batch k's alpha
@@ -617,7 +591,8 @@ class Session:
         control = _zeros((k.COUNTERS + team) * k.LINE, np.int64)
 
         def run(thread: int) -> int:
-            bad: int = _train(self.net, self.data, job, control, first, last, thread, team)
+            with event.install_listener("numba:compile", _Teller()):
+                bad: int = _train(self.net, self.data, job, control, first, last, thread, team)
             return bad
 
         def help_out(thread: int) -> None:
@@ -673,22 +648,26 @@ def _looked(
     plan: Plan, theta: Array, X: Any, T: Any, weights: Any, threads: int | None, wanted: bool
 ) -> tuple[Array, Array, Array]:
     """Outputs (if `wanted`), and each batch's loss and right answers (if T is given)."""
-    layout, data = Layout(plan, LOOK), _data(plan, X, T, weights)
-    N, K = len(_inputs_of(data)), plan.layers[-1].outputs
+    (data, N), K = _data(plan, X, T, weights), plan.layers[-1].outputs
+    compressed = _zeros_may_be_left_out(plan, theta, data)
+    layout = Layout(plan, LOOK, 1, compressed)
     batches = -(-N // LOOK)
     team = min(threads_allowed(threads), max(1, batches // 4))
     outputs = np.empty((N, K) if wanted else (0, 0), layout.dtype)
     losses, right = np.zeros(batches), np.zeros(batches, np.int64)
     job = k.Job(np.arange(N), np.zeros(0), LOOK, False, True, losses, right, right)
-    shared = layout.net(1, False, 0, 0.0, 0)
-    layout.pack(theta, shared.theta)
 
     def run(thread: int) -> None:
-        net = shared if thread == 0 else layout.net(1, False, 0, 0.0, 0)
-        net = net._replace(theta=shared.theta)
+        net = layout.net()
+        for theirs, mine in layout.pairs(theta, net.M):
+            mine[:] = theirs
+        rows = data.rows
+        if compressed:
+            entries = LOOK * int(layout.layers[0, k.ROWS])
+            rows = _room(data.dense.dtype, plan, LOOK, len(layout.blocks), entries)
         first, last = batches * thread // team, batches * (thread + 1) // team
-        control = _zeros((k.COUNTERS + 1) * k.LINE, np.int64)
-        _look(net, data, job, control, first, last, outputs)
+        with event.install_listener("numba:compile", _Teller()):
+            _look(net, data, job, rows, first, last, outputs)
 
     others = [
         threading.Thread(target=run, args=(n,), name=f"scratchnet-{n}", daemon=True)

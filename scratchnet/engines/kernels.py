@@ -1,13 +1,14 @@
 """The compiled step: what `reference.py` says (read it first), fused and laid out for the machine.
 
-The parameters of a layer are stored as panels: matrices of 4 or 2 registers' width, whose row i
-holds the weights from input i to those outputs; the bias is the row of an input that is always 1.
-Between layers, samples are lanes: entry (q, o, lane) of a node is output o of sample q * lanes +
-lane, so that softmax, losses and the count of right answers are plain loops too.
-A step is two parts: `first_layer` (block by block of inputs: gradient, optimizer, and at once the
-next batch's products with the new weights, while they are in the cache) and `upper_layers`.
-Sums over inputs run in CHUNKS fixed pieces, whatever the number of threads, and every other sum in
-one piece: so threads cannot change a bit.
+All numbers stand in one flat array M, and a place in it is a whole number. A layer's parameters are
+panels: matrices of 1, 3 1/4 or 4 registers' width, whose row i holds the weights from input i to
+those outputs; the bias is the row of an input that is always 1. Between layers samples are lanes:
+entry (o, b) of a node is output o of sample b, so that softmax, losses and the count of right
+answers are plain loops too. A step is two phases with a wait after each: `first_phase` changes all
+weights, the first layer's block by block, and multiplies the next batch with a block while it is in
+the cache; `second_phase` goes up and down the layers above. Sums over the first layer's inputs run
+in CHUNKS fixed pieces, whatever the number of threads, and every other sum in one piece: so threads
+cannot change a bit.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, no-any-return"
@@ -24,18 +25,24 @@ from numba.extending import intrinsic
 
 from scratchnet.engines import vector
 from scratchnet.engines.vector import (
+    convert,
     fabs,
     fma,
+    keep_nonzero,
     lanes,
     load,
+    load_row,
     pick,
     prefetch,
-    put,
     quotient,
     splat,
     spread,
+    spread_coded,
     sqrt,
     store,
+    store_row,
+    sum_lanes,
+    turn,
     where_ge,
     where_gt,
     where_lt,
@@ -55,10 +62,12 @@ glue = njit(inline="always", **_OPTIONS)
 """For functions called from one place: not compiled by themselves first."""
 CHUNKS = 4
 """Pieces in which the first layer's inputs are summed, and shared among threads."""
-GROUP = 2
-"""Registers of a group of samples."""
+SQUARE = 16
+"""What the first layer's rows and every node's height are multiples of, for `turn`."""
 TILE = 8
 """Outputs (or inputs) that a tile of the upper layers computes at once."""
+NARROW, TAILED, WIDE = 4, 13, 16
+"""Quarters of a register in a panel's row."""
 EPSILON = 1e-7
 """Keras's fuzz, as in `reference.py`."""
 SMALLEST_GRADIENT = 1e-30
@@ -67,68 +76,48 @@ SMALLEST_GRADIENT = 1e-30
 LINEAR, RELU, SIGMOID, TANH, SOFTMAX = range(5)
 SOFTMAX_CE, NORMALIZED_CE, CLIPPED_CE, SQUARED_ERROR = range(4)
 SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD = range(5)
-FLOAT_INPUT, DOUBLE_INPUT, BYTE_INPUT, COMPRESSED = range(4)
 
 # columns of Net.layers
-INPUTS, OUTPUTS, BIAS, ROWS, ACTIVATION, FIRST_PANEL, END_PANEL, NODE, HEIGHT, SIDE = range(10)
+INPUTS, OUTPUTS, BIAS, ROWS, ACTIVATION, PANELS, STRIPS, NODE, SLOPES, SIDE, COLUMNS = range(11)
 # columns of Net.panels
-START, REGISTERS, COLUMN = range(3)
+START, QUARTERS, COLUMN = range(3)
+# columns of Net.strips: START, and
+DOWN, LEFT, RIGHT = 1, 2, 3
 # columns of Net.blocks
 TOP, BOTTOM = range(2)
 # Net.codes
-LOSS, READS_OUTPUTS, OPTIMIZER, BATCH, SHARED, SIZE = range(6)
+LOSS, READS_OUTPUTS, OPTIMIZER, STRIDE, SLOT, PARTS, HEAD, TARGETS, SCORES = range(9)
+SCRATCH, EACH, INPUT, SHARED = range(9, 13)
 
 
 class Net(NamedTuple):
-    """A plan and its numbers, padded: arrays are flat unless a shape is given."""
+    """A plan and where its numbers stand."""
 
+    M: Any
+    """All numbers; the parameters, in panels, from 0 on."""
     layers: Any
-    """int64 (layers, 10): INPUTS, OUTPUTS, BIAS (0 or 1); ROWS in a panel; ACTIVATION; its panels;
-    where its node begins, HEIGHT rows for each group of samples; where its `rows` begin."""
+    """int64 (layers + 1, 11): INPUTS, OUTPUTS, BIAS (0 or 1); ROWS of a panel; ACTIVATION; its
+    first panel and strip (the next layer's are the ends); places of its node, of the node's
+    gradient (SLOPES), and of that with outputs as lanes (SIDE: COLUMNS numbers a sample)."""
     panels: Any
-    """int64 (panels, 3): where it begins, its registers, its first column."""
+    """int64 (panels, 3): place, quarters of a register in a row, first output."""
+    strips: Any
+    """int64 (strips, 4): the same weights for use one by one: W[i, o] of outputs LEFT to RIGHT
+    stands at START + i DOWN + o - LEFT."""
     blocks: Any
     """int64 (blocks, 2): rows of the first layer that are worked on at a time."""
     chunks: Any
     """int64 (CHUNKS + 1,): the blocks of each chunk."""
     codes: Any
-    """int64: loss, whether it reads A, optimizer, padded batch, whether threads share the upper
-    layers, batch size."""
+    """int64: loss, whether it reads A, optimizer; STRIDE of nodes (samples of a batch, padded); how
+    far moments stand behind their parameters (SLOT); places of the first layer's sums, one for
+    each chunk (PARTS), outputs and targets as nodes, SCORES (of each sample what its loss weighs,
+    its loss, 1 if its answer is right), each thread's SCRATCH and its size, and inputs as nodes
+    (this batch's and the next one's)."""
     constants: Any
     """1 - beta_1, 1 - beta_2, epsilon, momentum, smallest first moment."""
-    theta: Any
-    slot_1: Any
-    slot_2: Any
-    slot_3: Any
-    z: Any
-    """Nodes: pre-activations, and then outputs, of each layer."""
-    dz: Any
-    """Nodes' gradients with samples as lanes."""
-    rows: Any
-    """The same with outputs as lanes, panel by panel: what weights' gradients are made of."""
-    parts: Any
-    """The first layer's sums, a part for each chunk."""
-    head: Any
-    """Outputs of the head, as a node."""
-    targets: Any
-    """Targets of the batch, as a node."""
-    scores: Any
-    """For each sample of the batch: what its loss weighs; its loss; 1 if its answer is right."""
     live: Any
     """Whether an input of the first layer has an entry or a moment: what has not, cannot move."""
-    scratch: Any
-    """(threads, numbers): a gradient block and lanes of losses for each thread."""
-    inputs: Any
-    """(2, padded batch * ROWS): this batch's inputs and the next one's, where not compressed."""
-
-
-class Vectors(NamedTuple):
-    """Parameters and moments alone, for one step of an optimizer."""
-
-    theta: Any
-    slot_1: Any
-    slot_2: Any
-    slot_3: Any
 
 
 class Job(NamedTuple):
@@ -147,22 +136,29 @@ class Job(NamedTuple):
     """(1,): how many batches are in the weights."""
 
 
+class Rows(NamedTuple):
+    """Samples without their zeros."""
+
+    cuts: Any
+    """uint32 (N, blocks + 1): where a sample's entries of each block begin, and where they end."""
+    index: Any
+    """uint8: the row within its block."""
+    value: Any
+    """Numbers, or if the samples are bytes, these: codes of numbers in the table."""
+    table: Any
+    unit: Any
+    """In the dtype of `value`: what numbers are multiplied by, and what stands for 1."""
+
+
 class Data(NamedTuple):
     """The samples. Arrays that a kind of input does not need are empty."""
 
-    kind: int
-    floats: Any
-    doubles: Any
-    bytes: Any
+    compressed: bool
+    rows: Rows
+    dense: Any
+    """Flat, one sample after the other: uint8, float32 or float64."""
     scale: float
     offset: float
-    begin: Any
-    """Compressed rows: where the entries of a sample begin."""
-    cuts: Any
-    """int32 (N, blocks + 1): from there, where those of each block begin."""
-    index: Any
-    """uint16: the row within its block."""
-    value: Any
     labels: Any
     targets: Any
     weights: Any
@@ -273,260 +269,284 @@ def share(n, thread, team):
 
 
 @compiled
-def update(net, at, g, step, wrong):
-    """One optimizer step on the parameters from `at` on, as `sgd` and `adam` of the reference.
+def update(M, start, i, rows, slot, g, step, wrong):
+    """One optimizer step on row i of a panel, as `sgd` and `adam` of the reference.
 
     Returns `wrong` + 0 w: a NaN from the first weight on that is not finite.
     """
     code, rate, c1, c2, epsilon, momentum, tiny = step
-    w = load(net.theta, at, g)
+    w = load_row(M, start, i, rows, g)
     zero = splat(0.0, g)
     if code >= ADAM:
-        m, v = load(net.slot_1, at, g), load(net.slot_2, at, g)
+        m = load_row(M, start + slot, i, rows, g)
+        v = load_row(M, start + 2 * slot, i, rows, g)
         m = fma(g - m, splat(c1, g), m)
         m = where_lt(fabs(m), splat(tiny, g), zero, m)
         v = fma(g * g - v, splat(c2, g), v)
-        store(net.slot_1, at, m)
-        store(net.slot_2, at, v)
+        store_row(M, start + slot, i, rows, m)
+        store_row(M, start + 2 * slot, i, rows, v)
         if code == AMSGRAD:
-            top = load(net.slot_3, at, g)
+            top = load_row(M, start + 3 * slot, i, rows, g)
             v = where_lt(v, top, top, v)
-            store(net.slot_3, at, v)
+            store_row(M, start + 3 * slot, i, rows, v)
         w = w - quotient(m * splat(rate, g), sqrt(v) + splat(epsilon, g))
     else:
         change = g * splat(rate, g)
         if code == SGD:
             w = w - change
         else:
-            u = load(net.slot_1, at, g) * splat(momentum, g) - change
-            store(net.slot_1, at, u)
+            u = load_row(M, start + slot, i, rows, g) * splat(momentum, g) - change
+            store_row(M, start + slot, i, rows, u)
             w = w + (u * splat(momentum, g) - change if code == NESTEROV else u)
-    store(net.theta, at, w)
+    store_row(M, start, i, rows, w)
     return fma(w, zero, wrong)
 
 
+# --- weights' gradients, and the optimizer on the spot --------------------------------------------
+
+
 @compiled
-def update_four(net, at, g0, g1, g2, g3, step, dW, wrong):
-    """`update` of four rows, by way of memory: one copy of its code instead of four."""
-    width = lanes(g0)
-    store(dW, 0, g0)
-    store(dW, width, g1)
-    store(dW, 2 * width, g2)
-    store(dW, 3 * width, g3)
-    for i in range(0, 4 * width, width):
-        g = load(dW, i, g0)
-        store(dW, i, splat(0.0, g))
-        wrong = update(net, at + i, g, step, wrong)
+def learn(M, a, stride, d, columns, B, start, lo, hi, rows, slot, step, dW, like):
+    """dW_io = sum_b A_ib dZ_bo for inputs lo to hi, four at a time, which are then updated."""
+    zero, far = splat(0.0, like), np.int64(64)
+    wrong = zero
+    for i in range(lo, hi, 4):
+        g0, g1, g2, g3 = zero, zero, zero, zero
+        x = a + i * stride
+        for b in range(B):
+            dz = load(M, d + b * columns, like)
+            g0 = fma(spread(M, x + b, like), dz, g0)
+            g1 = fma(spread(M, x + b + stride, like), dz, g1)
+            g2 = fma(spread(M, x + b + 2 * stride, like), dz, g2)
+            g3 = fma(spread(M, x + b + 3 * stride, like), dz, g3)
+        # By way of memory: one copy of the optimizer's code instead of four.
+        store(M, dW, g0)
+        store(M, dW + far, g1)
+        store(M, dW + 2 * far, g2)
+        store(M, dW + 3 * far, g3)
+        for k in range(4):
+            wrong = update(M, start, i + k, rows, slot, load(M, dW + k * far, like), step, wrong)
     return wrong
 
 
-@glue
-def optimize(net, grad, code, rate, constants):
-    """One step on whole registers of flat vectors; returns where it stopped short of the end.
-
-    `net` needs theta and its slots only.
-    """
-    like = zeros(net.theta, GROUP)
-    n, wrong, c = lanes(like), zeros(net.theta, GROUP), constants
-    step = (code, c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4])
-    end = grad.size // n * n
-    for at in range(0, end, n):
-        wrong = update(net, at, load(grad, at, like), step, wrong)
-    return end
-
-
-# --- part one: the first layer, by blocks of its inputs -------------------------------------------
-
-
 @compiled
-def learn_compressed(net, data, order, at, B, block, panel, thread, like):
-    """dW_io = sum_b X_bi dZ_bo over the entries that are not 0, into the thread's scratch."""
-    width = lanes(like)
-    dW = net.scratch[thread]
-    rows = panel[COLUMN] * net.codes[BATCH]
+def learn_compressed(M, rows, order, at, B, block, d, columns, dW, tall, like):
+    """dW_io = sum_b X_bi dZ_bo over the entries that are not 0, for one block of inputs."""
     for b in range(B):
-        sample = order[at + b]
-        d = load(net.rows, rows + b * width, like)
-        begin = data.begin[sample]
-        for j in range(begin + data.cuts[sample, block], begin + data.cuts[sample, block + 1]):
-            to = np.int64(pick(data.index, j)) * width
-            store(dW, to, fma(spread(data.value, j, like), d, load(dW, to, like)))
+        sample = pick(order, at + b)
+        dz = load(M, d + b * columns, like)
+        first, end = span(rows, sample, block)
+        for j in range(first, end):
+            i, x = np.int64(pick(rows.index, j)), spread_coded(rows.value, j, rows.table, like)
+            store_row(M, dW, i, tall, fma(x, dz, load_row(M, dW, i, tall, like)))
 
 
 @compiled
-def update_compressed(net, block, panel, step, thread, like):
+def update_compressed(M, live, top, bottom, start, rows, slot, step, dW, tall, like):
     """The optimizer on a block of rows; clears the gradient as it goes."""
-    width, zero = lanes(like), splat(0.0, like)
-    dW, wrong = net.scratch[thread], zero
-    top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
-    for i in range(top, bottom):
-        if not net.live[i]:
-            continue
-        g = load(dW, (i - top) * width, like)
-        store(dW, (i - top) * width, zero)
-        wrong = update(net, panel[START] + i * width, g, step, wrong)
+    zero = splat(0.0, like)
+    wrong = zero
+    for i in range(bottom - top):
+        if live[top + i]:
+            g = load_row(M, dW, i, tall, like)
+            store_row(M, dW, i, tall, zero)
+            wrong = update(M, start, top + i, rows, slot, g, step, wrong)
     return wrong
 
 
 @compiled
-def fetch_ahead(data, order, at, size, block):
+def span(rows, sample, block):
+    """The entries of a sample in a block: first and end."""
+    at = sample * rows.cuts.shape[1] + block
+    return np.int64(pick(rows.cuts, at)), np.int64(pick(rows.cuts, at + 1))
+
+
+@compiled
+def forward_compressed(
+    M, rows, order, at, B, block, top, start, tall, part, columns, fresh, ahead, like
+):
+    """Z_bo += X_bi W_io over a block's entries that are not 0; `fresh` starts the sum from 0.
+
+    Two samples side by side: a sum alone waits for each of its additions. An odd batch's last
+    sample is its own neighbour.
+    """
+    for b in range(0, B, 2):
+        if ahead:
+            fetch_ahead(rows, order, at + b + ahead, ahead, block)
+            fetch_ahead(rows, order, at + b + 1 + ahead, ahead, block)
+        if ahead:
+            fetch_ahead(rows, order, at + b + ahead, ahead, block)
+            fetch_ahead(rows, order, at + b + 1 + ahead, ahead, block)
+        one, two = part + b * columns, part + (b + 1) * columns
+        z, y = splat(0.0, like), splat(0.0, like)
+        if not fresh:
+            z, y = load(M, one, like), load(M, two, like)
+        j, end = span(rows, pick(order, at + b), block)
+        k, stop = span(rows, pick(order, at + min(b + 1, B - 1)), block)
+        for _ in range(min(end - j, stop - k)):
+            i, h = top + np.int64(pick(rows.index, j)), top + np.int64(pick(rows.index, k))
+            z = fma(
+                spread_coded(rows.value, j, rows.table, like), load_row(M, start, i, tall, like), z
+            )
+            y = fma(
+                spread_coded(rows.value, k, rows.table, like), load_row(M, start, h, tall, like), y
+            )
+            j, k = j + 1, k + 1
+        for n in range(j, end):
+            i = top + np.int64(pick(rows.index, n))
+            z = fma(
+                spread_coded(rows.value, n, rows.table, like), load_row(M, start, i, tall, like), z
+            )
+        for n in range(k, stop):
+            h = top + np.int64(pick(rows.index, n))
+            y = fma(
+                spread_coded(rows.value, n, rows.table, like), load_row(M, start, h, tall, like), y
+            )
+        store(M, one, z)
+        store(M, two, y)
+
+
+@compiled
+def fetch_ahead(rows, order, at, size, block):
     """Asks for a block's entries of sample order[at], and for the tables of the batch after."""
     if at < order.size:
         sample = pick(order, at)
-        begin = pick(data.begin, sample)
-        first = begin + pick(data.cuts, sample * data.cuts.shape[1] + block)
-        prefetch(data.index, first)
-        prefetch(data.value, first)
-        prefetch(data.value, first + 64 // data.value.itemsize)
+        first, end = span(rows, sample, block)
+        line = 64 // rows.value.itemsize
+        for j in range(first, end + line, line):
+            prefetch(rows.value, j)
+        for j in range(first, end + 64, 64):
+            prefetch(rows.index, j)
         if block == 0 and at + size < order.size:
-            prefetch(data.begin, pick(order, at + size))
-            prefetch(data.cuts, pick(order, at + size) * data.cuts.shape[1])
+            prefetch(rows.cuts, pick(order, at + size) * rows.cuts.shape[1])
+
+
+# --- the first layer, by blocks of its inputs -----------------------------------------------------
 
 
 @compiled
-def forward_compressed(net, data, order, at, B, block, panel, part, fresh, like):
-    """Z_bo += X_bi W_io over a block's entries that are not 0; `fresh` starts the sum from 0."""
-    width = lanes(like)
-    W, size = panel[START] + net.blocks[block, TOP] * width, net.codes[SIZE]
-    for b in range(B):
-        if panel[COLUMN] == 0:
-            fetch_ahead(data, order, at + b + size, size, block)
-        sample = order[at + b]
-        to = part + b * width
-        z = splat(0.0, like) if fresh else load(net.parts, to, like)
-        begin = data.begin[sample]
-        for j in range(begin + data.cuts[sample, block], begin + data.cuts[sample, block + 1]):
-            w = load(net.theta, W + np.int64(pick(data.index, j)) * width, like)
-            z = fma(spread(data.value, j, like), w, z)
-        store(net.parts, to, z)
+def gather(net, data, order, at, B, block, X, aside, like):
+    """A block of inputs of a batch as a node: X * scale + offset, from samples of any dtype."""
+    M, A, n, inputs = net.M, data.dense, lanes(like), net.layers[0, INPUTS]
+    scale, offset = M.dtype.type(data.scale), M.dtype.type(data.offset)
+    left, right = net.blocks[block, TOP], net.blocks[block, BOTTOM]
+    wide, whole = right - left, left + max(0, min(right, inputs) - left) // n * n
+    for first in range(0, B, n):
+        for b in range(min(n, B - first)):
+            to, begin = aside + b * wide - left, pick(order, at + first + b) * inputs
+            for i in range(left, whole, n):
+                x = convert(A, begin + i, like) * splat(scale, like) + splat(offset, like)
+                store(M, to + i, x)
+            for i in range(whole, min(right, inputs)):
+                M[to + i] = M.dtype.type(pick(A, begin + i)) * scale + offset
+            for i in range(max(left, inputs), right):
+                M[to + i] = net.layers[0, BIAS] * (i == inputs)
+        for i in range(0, wide, n):
+            to = X + (left + i) * net.codes[STRIDE] + first
+            turn(M, aside + i, wide, M, to, net.codes[STRIDE], like)
 
 
 @compiled
-def learn_dense(net, X, B, stride, block, panel, step, dW, like):
-    """dW_io = sum_b X_bi dZ_bo for four inputs at a time, which are updated on the spot."""
-    width, zero = lanes(like), splat(0.0, like)
-    wrong = zero
-    rows = panel[COLUMN] * net.codes[BATCH]
-    for i in range(net.blocks[block, TOP], net.blocks[block, BOTTOM], 4):
-        a0, a1, a2, a3 = zero, zero, zero, zero
-        for b in range(B):
-            d, x = load(net.rows, rows + b * width, like), b * stride + i
-            a0 = fma(spread(X, x, like), d, a0)
-            a1 = fma(spread(X, x + 1, like), d, a1)
-            a2 = fma(spread(X, x + 2, like), d, a2)
-            a3 = fma(spread(X, x + 3, like), d, a3)
-        at = panel[START] + i * width
-        wrong = update_four(net, at, a0, a1, a2, a3, step, dW, wrong)
+def compressed_block(net, rows, work, step, block, chunk, p, dW, like):
+    """Learn from the old batch, then multiply the new one, on one block of one panel."""
+    order, old, old_B, new, new_B, _ = work
+    M, slot, tall = net.M, net.codes[SLOT], net.layers[0, ROWS]
+    top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
+    start, column, columns = net.panels[p, START], net.panels[p, COLUMN], net.layers[0, COLUMNS]
+    wrong = splat(0.0, like)
+    if old_B:
+        d, high = net.layers[0, SIDE] + column, bottom - top
+        learn_compressed(M, rows, order, old, old_B, block, d, columns, dW, high, like)
+        wrong = update_compressed(M, net.live, top, bottom, start, tall, slot, step, dW, high, like)
+    if new_B:
+        fresh, to = net.chunks[chunk] == block, part_of(net, chunk) + column
+        ahead = new_B if column == 0 else 0
+        forward_compressed(
+            M, rows, order, new, new_B, block, top, start, tall, to, columns, fresh, ahead, like
+        )
     return wrong
 
 
 @compiled
-def forward_dense(net, X, B, stride, block, panel, part, fresh, like):
-    """Z_bo += sum_i X_bi W_io over a block, for four samples at a time."""
-    width, zero = lanes(like), splat(0.0, like)
-    for b in range(0, B, 4):
-        to, x = part + b * width, b * stride
-        z0, z1, z2, z3 = zero, zero, zero, zero
-        if not fresh:
-            z0, z1 = load(net.parts, to, like), load(net.parts, to + width, like)
-            z2 = load(net.parts, to + 2 * width, like)
-            z3 = load(net.parts, to + 3 * width, like)
-        for i in range(net.blocks[block, TOP], net.blocks[block, BOTTOM]):
-            w = load(net.theta, panel[START] + i * width, like)
-            z0 = fma(spread(X, x + i, like), w, z0)
-            z1 = fma(spread(X, x + stride + i, like), w, z1)
-            z2 = fma(spread(X, x + 2 * stride + i, like), w, z2)
-            z3 = fma(spread(X, x + 3 * stride + i, like), w, z3)
-        store(net.parts, to, z0)
-        store(net.parts, to + width, z1)
-        store(net.parts, to + 2 * width, z2)
-        store(net.parts, to + 3 * width, z3)
+def part_of(net, chunk):
+    """Where a chunk's sums stand."""
+    return net.codes[PARTS] + chunk * net.layers[0, COLUMNS] * net.codes[STRIDE]
 
 
 @compiled
-def scaled(A, a, n, scale, offset, X, x):
-    """X[x : x + n] = A[a : a + n] * scale + offset, A of any dtype."""
-    for i in range(n):
-        put(X, x + i, X.dtype.type(pick(A, a + i)) * scale + offset)
+def learn_panel(net, layer, B, p, a, lo, hi, step, dW, like):
+    """`learn` on rows lo to hi of one panel; the sum of what is wrong."""
+    columns, tall = net.layers[layer, COLUMNS], net.layers[layer, ROWS]
+    d, slot = net.layers[layer, SIDE] + net.panels[p, COLUMN], net.codes[SLOT]
+    start, stride = net.panels[p, START], net.codes[STRIDE]
+    return sum_lanes(
+        learn(net.M, a, stride, d, columns, B, start, lo, hi, tall, slot, step, dW, like)
+    )
 
 
 @compiled
-def gather(net, data, order, at, B, left, right, X):
-    """Columns left to right of a batch of inputs, X * scale + offset, into X (batch, ROWS)."""
-    inputs, rows = net.layers[0, INPUTS], net.layers[0, ROWS]
-    scale, offset = X.dtype.type(data.scale), X.dtype.type(data.offset)
-    n = min(right, inputs) - left
-    for b in range(B):
-        a, x = order[at + b] * inputs + left, b * rows + left
-        if data.kind == BYTE_INPUT:
-            scaled(data.bytes, a, n, scale, offset, X, x)
-        elif data.kind == FLOAT_INPUT:
-            scaled(data.floats, a, n, scale, offset, X, x)
+def learn_rows(net, layer, B, a, lo, hi, step, thread):
+    """Gradient and optimizer of a layer's rows lo to hi, whose inputs are the node at a."""
+    # Not where a compressed block is summed: that is to stay 0.
+    dW, wrong = net.codes[SCRATCH] + (thread + 1) * net.codes[EACH] - 320, net.M.dtype.type(0)
+    for p in range(net.layers[layer, PANELS], net.layers[layer + 1, PANELS]):
+        quarters = net.panels[p, QUARTERS]
+        if quarters == WIDE:
+            wrong += learn_panel(net, layer, B, p, a, lo, hi, step, dW, zeros(net.M, WIDE))
+        elif quarters == TAILED:
+            wrong += learn_panel(net, layer, B, p, a, lo, hi, step, dW, zeros(net.M, TAILED))
         else:
-            scaled(data.doubles, a, n, scale, offset, X, x)
+            wrong += learn_panel(net, layer, B, p, a, lo, hi, step, dW, zeros(net.M, NARROW))
+    return wrong
 
 
 @compiled
-def one_block(net, data, work, step, block, chunk, p, thread, like):
-    """Learn from the old batch, then multiply the new one, on one block of one panel."""
-    order, old, old_B, new, new_B, turn = work
-    panel = net.panels[p]
-    batch, columns = net.codes[BATCH], net.layers[0, HEIGHT]
-    part = (chunk * columns + panel[COLUMN]) * batch
-    fresh = block == net.chunks[chunk]
-    wrong = splat(0.0, like)
-    stride = net.layers[0, ROWS]
-    if data.kind == COMPRESSED:
-        if old_B:
-            learn_compressed(net, data, order, old, old_B, block, panel, thread, like)
-            wrong = update_compressed(net, block, panel, step, thread, like)
-        if new_B:
-            forward_compressed(net, data, order, new, new_B, block, panel, part, fresh, like)
-    else:
-        if old_B:
-            X, dW = net.inputs[1 - turn], net.scratch[thread]
-            wrong = learn_dense(net, X, old_B, stride, block, panel, step, dW, like)
-        if new_B:
-            X = net.inputs[turn]
-            forward_dense(net, X, new_B, stride, block, panel, part, fresh, like)
+def compressed_rows(net, rows, work, step, block, chunk, thread):
+    """One block of the first layer, whose inputs are compressed."""
+    dW, wrong = net.codes[SCRATCH] + thread * net.codes[EACH], net.M.dtype.type(0)
+    for p in range(net.layers[0, PANELS], net.layers[1, PANELS]):
+        quarters = net.panels[p, QUARTERS]
+        if quarters == WIDE:
+            wide = zeros(net.M, WIDE)
+            wrong += sum_lanes(compressed_block(net, rows, work, step, block, chunk, p, dW, wide))
+        elif quarters == TAILED:
+            tail = zeros(net.M, TAILED)
+            wrong += sum_lanes(compressed_block(net, rows, work, step, block, chunk, p, dW, tail))
+        else:
+            slim = zeros(net.M, NARROW)
+            wrong += sum_lanes(compressed_block(net, rows, work, step, block, chunk, p, dW, slim))
     return wrong
 
 
 @compiled
 def first_layer(net, data, work, step, thread, team):
-    """Part one, on this thread's chunks. `work` is (order, old, its size, new, its size, turn)."""
-    order, _, _, new, new_B, turn = work
-    wrong = net.theta.dtype.type(0)
-    lane = net.scratch[thread, -64:]
+    """The first layer on this thread's chunks: what is old is learned, what is new multiplied.
+
+    `work` is (order, old batch's begin, its size, new batch's begin, its size, turn).
+    """
+    order, _, old_B, new, new_B, side = work
+    wrong, like = net.M.dtype.type(0), zeros(net.M, NARROW)
+    stride, inputs = net.codes[STRIDE], net.layers[0, ROWS] * net.codes[STRIDE]
+    old_X, X = net.codes[INPUT] + (1 - side) * inputs, net.codes[INPUT] + side * inputs
     mine, end = share(CHUNKS, thread, team)
     for chunk in range(mine, end):
         for block in range(net.chunks[chunk], net.chunks[chunk + 1]):
-            if data.kind != COMPRESSED and new_B:
-                left, right = net.blocks[block, TOP], net.blocks[block, BOTTOM]
-                gather(net, data, order, new, new_B, left, right, net.inputs[turn])
-            for p in range(net.layers[0, FIRST_PANEL], net.layers[0, END_PANEL]):
-                if net.panels[p, REGISTERS] == 4:
-                    like = zeros(net.theta, 4)
-                    bad = one_block(net, data, work, step, block, chunk, p, thread, like)
-                    wrong += total(bad, lane)
-                else:
-                    half = zeros(net.theta, 2)
-                    bad_2 = one_block(net, data, work, step, block, chunk, p, thread, half)
-                    wrong += total(bad_2, lane)
-    net.scratch[thread, -65] += wrong
+            if data.compressed:
+                wrong += compressed_rows(net, data.rows, work, step, block, chunk, thread)
+                continue
+            top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
+            if old_B:
+                wrong += learn_rows(net, 0, old_B, old_X, top, bottom, step, thread)
+            if new_B:
+                aside = net.codes[SCRATCH] + thread * net.codes[EACH]
+                gather(net, data, order, new, new_B, block, X, aside, like)
+                fresh, groups = block == net.chunks[chunk], -(-new_B // lanes(like))
+                a, z = X + top * stride, part_of(net, chunk)
+                multiply(net, 0, top, bottom - top, a, z, 0, groups, fresh, like)
+    return wrong
 
 
-@compiled
-def total(x, lane):
-    """The sum of a vector's lanes, first to last."""
-    store(lane, 0, x)
-    result = lane[0]
-    for k in range(1, lanes(x)):
-        result += lane[k]
-    return result
-
-
-# --- activations and losses: samples are lanes ----------------------------------------------------
+# --- activations and losses: samples are lanes, rows of a node `stride` apart ---------------------
 
 
 @compiled
@@ -557,68 +577,63 @@ def slope(code, da, a):
 
 
 @compiled
-def shifted_exp(Z, z, K, E, e, like):
+def shifted_exp(M, z, e, K, stride, like):
     """E_k = exp(Z_k - max Z); returns the maximum and the sum. E may be Z."""
-    n = lanes(like)
-    top = load(Z, z, like)
-    for k in range(1, K):
-        x = load(Z, z + k * n, like)
+    top = load(M, z, like)
+    for k in range(stride, K * stride, stride):
+        x = load(M, z + k, like)
         top = where_gt(x, top, x, top)
     total = splat(0.0, like)
-    for k in range(K):
-        x = vector.exp(load(Z, z + k * n, like) - top)
-        store(E, e + k * n, x)
+    for k in range(0, K * stride, stride):
+        x = vector.exp(load(M, z + k, like) - top)
+        store(M, e + k, x)
         total = total + x
     return top, total
 
 
 @compiled
-def activate(code, Z, z, K, A, a, like):
+def activate(M, code, z, a, K, stride, like):
     """A = f(Z) for K outputs of one group of samples."""
-    n = lanes(like)
     if code == SOFTMAX:
-        _, total = shifted_exp(Z, z, K, A, a, like)
-        for k in range(a, a + K * n, n):
-            store(A, k, load(A, k, like) / total)
-    else:
-        for k in range(0, K * n, n):
-            store(A, a + k, squash(code, load(Z, z + k, like)))
+        _, total = shifted_exp(M, z, a, K, stride, like)
+        for k in range(a, a + K * stride, stride):
+            store(M, k, load(M, k, like) / total)
+    elif code != LINEAR or a != z:
+        for k in range(0, K * stride, stride):
+            store(M, a + k, squash(code, load(M, z + k, like)))
 
 
 @compiled
-def derive(code, A, a, K, D, d, like):
+def derive(M, code, a, d, K, stride, like):
     """dZ = dA f'(Z) in place, D holding dA."""
-    n = lanes(like)
     if code == SOFTMAX:
         inner = splat(0.0, like)
-        for k in range(0, K * n, n):
-            inner = fma(load(D, d + k, like), load(A, a + k, like), inner)
-        for k in range(0, K * n, n):
-            store(D, d + k, load(A, a + k, like) * (load(D, d + k, like) - inner))
+        for k in range(0, K * stride, stride):
+            inner = fma(load(M, d + k, like), load(M, a + k, like), inner)
+        for k in range(0, K * stride, stride):
+            store(M, d + k, load(M, a + k, like) * (load(M, d + k, like) - inner))
     elif code != LINEAR:
-        for k in range(0, K * n, n):
-            store(D, d + k, slope(code, load(D, d + k, like), load(A, a + k, like)))
+        for k in range(0, K * stride, stride):
+            store(M, d + k, slope(code, load(M, d + k, like), load(M, a + k, like)))
 
 
 @compiled
-def softmax_loss(F, f, T, t, K, dl, D, d):
+def softmax_loss(M, f, t, d, K, stride, dl):
     """l = -sum_k T_k log softmax(F)_k and dF = dl (softmax(F) sum(T) - T). D may be F."""
-    n, zero = lanes(dl), splat(0.0, dl)
-    weight, inner = zero, zero
-    top, _ = zero, zero
-    top = load(F, f, dl)
-    for k in range(n, K * n, n):
-        x = load(F, f + k, dl)
+    zero = splat(0.0, dl)
+    weight, inner, top = zero, zero, load(M, f, dl)
+    for k in range(stride, K * stride, stride):
+        x = load(M, f + k, dl)
         top = where_gt(x, top, x, top)
-    for k in range(0, K * n, n):
-        target = load(T, t + k, dl)
+    for k in range(0, K * stride, stride):
+        target = load(M, t + k, dl)
         weight = weight + target
-        inner = fma(target, load(F, f + k, dl) - top, inner)
-    _, total = shifted_exp(F, f, K, D, d, dl)
+        inner = fma(target, load(M, f + k, dl) - top, inner)
+    _, total = shifted_exp(M, f, d, K, stride, dl)
     part = weight / total
-    for k in range(0, K * n, n):
-        x = dl * fma(load(D, d + k, dl), part, zero - load(T, t + k, dl))
-        store(D, d + k, where_lt(fabs(x), splat(SMALLEST_GRADIENT, dl), zero, x))
+    for k in range(0, K * stride, stride):
+        x = dl * fma(load(M, d + k, dl), part, zero - load(M, t + k, dl))
+        store(M, d + k, where_lt(fabs(x), splat(SMALLEST_GRADIENT, dl), zero, x))
     return fma(weight, vector.log(total), zero - inner)
 
 
@@ -638,339 +653,289 @@ def if_inside(x, yes):
 
 
 @compiled
-def clipped_loss(P, p, T, t, K, dl, D, d):
+def clipped_loss(M, p, t, d, K, stride, dl):
     """F = log clip(P), then as softmax_loss; dP = dF / P where P was not clipped."""
-    n = lanes(dl)
-    for k in range(0, K * n, n):
-        store(D, d + k, vector.log(clip(load(P, p + k, dl))))
-    loss = softmax_loss(D, d, T, t, K, dl, D, d)
-    for k in range(0, K * n, n):
-        x = load(P, p + k, dl)
-        store(D, d + k, if_inside(x, load(D, d + k, dl) / clip(x)))
+    for k in range(0, K * stride, stride):
+        store(M, d + k, vector.log(clip(load(M, p + k, dl))))
+    loss = softmax_loss(M, d, t, d, K, stride, dl)
+    for k in range(0, K * stride, stride):
+        x = load(M, p + k, dl)
+        store(M, d + k, if_inside(x, load(M, d + k, dl) / clip(x)))
     return loss
 
 
 @compiled
-def normalized_loss(P, p, T, t, K, dl, D, d):
+def normalized_loss(M, p, t, d, K, stride, dl):
     """Q = P / sum(P), l = -sum_k T_k log clip(Q_k), dP = (dQ - sum_k dQ_k Q_k) / sum(P)."""
-    n, zero = lanes(dl), splat(0.0, dl)
+    zero = splat(0.0, dl)
     total, loss, inner = zero, zero, zero
-    for k in range(0, K * n, n):
-        total = total + load(P, p + k, dl)
-    for k in range(0, K * n, n):
-        q, target = load(P, p + k, dl) / total, load(T, t + k, dl)
+    for k in range(0, K * stride, stride):
+        total = total + load(M, p + k, dl)
+    for k in range(0, K * stride, stride):
+        q, target = load(M, p + k, dl) / total, load(M, t + k, dl)
         loss = loss - target * vector.log(clip(q))
         dq = if_inside(q, zero - dl * target / clip(q))
         inner = fma(dq, q, inner)
-        store(D, d + k, dq)
-    for k in range(0, K * n, n):
-        store(D, d + k, (load(D, d + k, dl) - inner) / total)
+        store(M, d + k, dq)
+    for k in range(0, K * stride, stride):
+        store(M, d + k, (load(M, d + k, dl) - inner) / total)
     return loss
 
 
 @compiled
-def squared_loss(A, a, T, t, K, dl, D, d):
+def squared_loss(M, a, t, d, K, stride, dl):
     """l = mean_k (A_k - T_k)^2 and dA = dl 2 (A - T) / K."""
-    n, loss = lanes(dl), splat(0.0, dl)
-    for k in range(0, K * n, n):
-        difference = load(A, a + k, dl) - load(T, t + k, dl)
+    loss = splat(0.0, dl)
+    for k in range(0, K * stride, stride):
+        difference = load(M, a + k, dl) - load(M, t + k, dl)
         loss = fma(difference, difference, loss)
-        store(D, d + k, dl * splat(2.0 / K, dl) * difference)
+        store(M, d + k, dl * splat(2.0 / K, dl) * difference)
     return loss / splat(float(K), dl)
 
 
 @compiled
-def loss_and_gradient(net, F, f, t, K, dl, d):
-    """The losses of one group of samples; dF into the head's gradient."""
-    code, T, D = net.codes[LOSS], net.targets, net.dz
+def loss_and_gradient(M, code, f, t, d, K, stride, dl):
+    """The losses of one group of samples, which read F; dF into D."""
     if code == SOFTMAX_CE:
-        return softmax_loss(F, f, T, t, K, dl, D, d)
+        return softmax_loss(M, f, t, d, K, stride, dl)
     if code == NORMALIZED_CE:
-        return normalized_loss(F, f, T, t, K, dl, D, d)
+        return normalized_loss(M, f, t, d, K, stride, dl)
     if code == CLIPPED_CE:
-        return clipped_loss(F, f, T, t, K, dl, D, d)
-    return squared_loss(F, f, T, t, K, dl, D, d)
+        return clipped_loss(M, f, t, d, K, stride, dl)
+    return squared_loss(M, f, t, d, K, stride, dl)
 
 
 @compiled
-def largest(A, a, K, like):
+def largest(M, a, K, stride, like):
     """The lowest k whose A_k is the largest, as a float."""
-    best, which = load(A, a, like), splat(0.0, like)
+    best, which = load(M, a, like), splat(0.0, like)
     for k in range(1, K):
-        x = load(A, a + k * lanes(like), like)
+        x = load(M, a + k * stride, like)
         which = where_gt(x, best, splat(float(k), like), which)
         best = where_gt(x, best, x, best)
     return which
 
 
-# --- part two: the layers above -------------------------------------------------------------------
+# --- the layers above -----------------------------------------------------------------------------
 
 
 @compiled
-def collect(net, B, q, like):
-    """Z of the first layer: the chunks' parts summed in order, and turned: samples are lanes."""
-    n, batch, columns = lanes(like), net.codes[BATCH], net.layers[0, HEIGHT]
-    node = net.layers[0, NODE] + q * columns * n
-    one = zeros(net.theta, 1)
-    width = lanes(one)
-    for p in range(net.layers[0, FIRST_PANEL], net.layers[0, END_PANEL]):
-        column, wide = net.panels[p, COLUMN], net.panels[p, REGISTERS] * width
-        for b in range(q * n, min(B, (q + 1) * n)):
-            at = column * batch + b * wide
-            for k in range(at, at + wide, width):
-                z = load(net.parts, k, one)
-                for chunk in range(1, CHUNKS):
-                    z = z + load(net.parts, chunk * columns * batch + k, one)
-                store(net.parts, k, z)
-            for o in range(min(wide, net.layers[0, OUTPUTS] - column)):
-                net.z[node + (column + o) * n + b - q * n] = net.parts[at + o]
-
-
-@compiled
-def turn_rows(net, layer, B, q, like):
-    """A layer's dZ from samples as lanes to outputs as lanes."""
-    n, batch, height = lanes(like), net.codes[BATCH], net.layers[layer, HEIGHT]
-    node = net.layers[layer, NODE] + q * height * n
-    width = lanes(zeros(net.theta, 1))
-    for p in range(net.layers[layer, FIRST_PANEL], net.layers[layer, END_PANEL]):
-        column, wide = net.panels[p, COLUMN], net.panels[p, REGISTERS] * width
-        for b in range(q * n, min(B, (q + 1) * n)):
-            at = net.layers[layer, SIDE] + column * batch + b * wide
-            for o in range(min(wide, net.layers[layer, OUTPUTS] - column)):
-                net.rows[at + o] = net.dz[node + (column + o) * n + b - q * n]
-
-
-@compiled
-def tile(W, w, down, across, A, a, K, Z, z, fresh, like):
+def tile(M, w, down, across, a, K, z, stride, fresh, like):
     """Z_t += sum_k W[w + t across + k down] A_k for eight t, k from first to last."""
-    n, zero = lanes(like), splat(0.0, like)
+    zero = splat(0.0, like)
     z0, z1, z2, z3, z4, z5, z6, z7 = zero, zero, zero, zero, zero, zero, zero, zero
     if not fresh:
-        z0, z1, z2 = load(Z, z, like), load(Z, z + n, like), load(Z, z + 2 * n, like)
-        z3, z4, z5 = load(Z, z + 3 * n, like), load(Z, z + 4 * n, like), load(Z, z + 5 * n, like)
-        z6, z7 = load(Z, z + 6 * n, like), load(Z, z + 7 * n, like)
+        z0, z1 = load(M, z, like), load(M, z + stride, like)
+        z2, z3 = load(M, z + 2 * stride, like), load(M, z + 3 * stride, like)
+        z4, z5 = load(M, z + 4 * stride, like), load(M, z + 5 * stride, like)
+        z6, z7 = load(M, z + 6 * stride, like), load(M, z + 7 * stride, like)
     for k in range(K):
-        x, c = load(A, a + k * n, like), w + k * down
-        z0 = fma(spread(W, c, like), x, z0)
-        z1 = fma(spread(W, c + across, like), x, z1)
-        z2 = fma(spread(W, c + 2 * across, like), x, z2)
-        z3 = fma(spread(W, c + 3 * across, like), x, z3)
-        z4 = fma(spread(W, c + 4 * across, like), x, z4)
-        z5 = fma(spread(W, c + 5 * across, like), x, z5)
-        z6 = fma(spread(W, c + 6 * across, like), x, z6)
-        z7 = fma(spread(W, c + 7 * across, like), x, z7)
-    store(Z, z, z0)
-    store(Z, z + n, z1)
-    store(Z, z + 2 * n, z2)
-    store(Z, z + 3 * n, z3)
-    store(Z, z + 4 * n, z4)
-    store(Z, z + 5 * n, z5)
-    store(Z, z + 6 * n, z6)
-    store(Z, z + 7 * n, z7)
+        x, c = load(M, a + k * stride, like), w + k * down
+        z0 = fma(spread(M, c, like), x, z0)
+        z1 = fma(spread(M, c + across, like), x, z1)
+        z2 = fma(spread(M, c + 2 * across, like), x, z2)
+        z3 = fma(spread(M, c + 3 * across, like), x, z3)
+        z4 = fma(spread(M, c + 4 * across, like), x, z4)
+        z5 = fma(spread(M, c + 5 * across, like), x, z5)
+        z6 = fma(spread(M, c + 6 * across, like), x, z6)
+        z7 = fma(spread(M, c + 7 * across, like), x, z7)
+    store(M, z, z0)
+    store(M, z + stride, z1)
+    store(M, z + 2 * stride, z2)
+    store(M, z + 3 * stride, z3)
+    store(M, z + 4 * stride, z4)
+    store(M, z + 5 * stride, z5)
+    store(M, z + 6 * stride, z6)
+    store(M, z + 7 * stride, z7)
 
 
 @compiled
-def forward_tiles(net, layer, groups, thread, team, like):
-    """Z = A W of an upper layer, this thread's tiles of eight outputs."""
-    n, below = lanes(like), layer - 1
-    height, under = net.layers[layer, HEIGHT], net.layers[below, HEIGHT]
-    tiles = (net.layers[layer, OUTPUTS] + TILE - 1) // TILE
-    width = lanes(zeros(net.theta, 1))
-    K = net.layers[layer, INPUTS] + net.layers[layer, BIAS]
-    mine, end = share(groups * tiles, thread, team)
-    for task in range(mine, end):
-        q, column = task // tiles, task % tiles * TILE
-        p = net.layers[layer, FIRST_PANEL]
-        while p + 1 < net.layers[layer, END_PANEL] and net.panels[p + 1, COLUMN] <= column:
-            p += 1
-        w = net.panels[p, START] + column - net.panels[p, COLUMN]
-        a = net.layers[below, NODE] + q * under * n
-        z = net.layers[layer, NODE] + (q * height + column) * n
-        wide = net.panels[p, REGISTERS] * width
-        tile(net.theta, w, wide, 1, net.z, a, K, net.z, z, True, like)
+def multiply(net, layer, top, K, a, z, mine, end, fresh, like):
+    """Z += A W over K rows of W from `top` on, A the node at a, for groups of samples."""
+    n, stride = lanes(like), net.codes[STRIDE]
+    for s in range(net.layers[layer, STRIPS], net.layers[layer + 1, STRIPS]):
+        start, down, left, right = net.strips[s]
+        for column in range(left, min(right, net.layers[layer, OUTPUTS]), TILE):
+            w, to = start + top * down + column - left, z + column * stride
+            for q in range(mine * n, end * n, n):
+                tile(net.M, w, down, 1, a + q, K, to + q, stride, fresh, like)
 
 
 @compiled
-def backward_tiles(net, layer, groups, thread, team, like):
+def multiply_back(net, layer, mine, end, like):
     """dX = dZ W^T of an upper layer, into the gradient of the layer below."""
-    n, below = lanes(like), layer - 1
-    height, under = net.layers[layer, HEIGHT], net.layers[below, HEIGHT]
-    tiles = (net.layers[layer, INPUTS] + TILE - 1) // TILE
-    width = lanes(zeros(net.theta, 1))
-    mine, end = share(groups * tiles, thread, team)
-    for task in range(mine, end):
-        q, i = task // tiles, task % tiles * TILE
-        to = net.layers[below, NODE] + (q * under + i) * n
-        for p in range(net.layers[layer, FIRST_PANEL], net.layers[layer, END_PANEL]):
-            column, wide = net.panels[p, COLUMN], net.panels[p, REGISTERS] * width
-            K = min(wide, net.layers[layer, OUTPUTS] - column)
-            d = net.layers[layer, NODE] + (q * height + column) * n
-            w = net.panels[p, START] + i * wide
-            tile(net.theta, w, 1, wide, net.dz, d, K, net.dz, to, column == 0, like)
+    n, stride = lanes(like), net.codes[STRIDE]
+    d, below = net.layers[layer, SLOPES], net.layers[layer - 1, SLOPES]
+    first = net.layers[layer, STRIPS]
+    for i in range(0, net.layers[layer, INPUTS], TILE):
+        for s in range(first, net.layers[layer + 1, STRIPS]):
+            start, down, left, right = net.strips[s]
+            K, w = min(right, net.layers[layer, OUTPUTS]) - left, start + i * down
+            for q in range(mine * n, end * n, n):
+                dz, to = d + left * stride + q, below + i * stride + q
+                tile(net.M, w, 1, down, dz, K, to, stride, s == first, like)
 
 
 @compiled
-def learn_upper(net, layer, B, p, step, lo, hi, group, dW, like):
-    """dW_io = sum_b A_bi dZ_bo and the optimizer, for a panel's inputs lo to hi, four at a time."""
-    width, zero = lanes(like), splat(0.0, like)
-    wrong, A = zero, net.z
-    rows = net.layers[layer, SIDE] + net.panels[p, COLUMN] * net.codes[BATCH]
-    under = net.layers[layer - 1, HEIGHT] * group
-    for i in range(lo, hi, 4):
-        a0, a1, a2, a3 = zero, zero, zero, zero
-        for q in range((B + group - 1) // group):
-            x = net.layers[layer - 1, NODE] + q * under + i * group
-            for b in range(q * group, min(B, (q + 1) * group)):
-                d = load(net.rows, rows + b * width, like)
-                a0 = fma(spread(A, x, like), d, a0)
-                a1 = fma(spread(A, x + group, like), d, a1)
-                a2 = fma(spread(A, x + 2 * group, like), d, a2)
-                a3 = fma(spread(A, x + 3 * group, like), d, a3)
-                x += 1
-        at = net.panels[p, START] + i * width
-        wrong = update_four(net, at, a0, a1, a2, a3, step, dW, wrong)
-    return wrong
-
-
-@glue
-def learn_tiles(net, layer, B, step, group, thread, team):
-    """Gradient and optimizer of an upper layer: this thread's inputs, all panels."""
-    wrong, lane = net.theta.dtype.type(0), net.scratch[thread, -64:]
-    dW = net.scratch[thread]
-    mine, end = share(net.layers[layer, ROWS] // 4, thread, team)
-    lo, hi = 4 * mine, 4 * end
-    for p in range(net.layers[layer, FIRST_PANEL], net.layers[layer, END_PANEL]):
-        if net.panels[p, REGISTERS] == 4:
-            like = zeros(net.theta, 4)
-            wrong += total(learn_upper(net, layer, B, p, step, lo, hi, group, dW, like), lane)
-        else:
-            half = zeros(net.theta, 2)
-            wrong += total(learn_upper(net, layer, B, p, step, lo, hi, group, dW, half), lane)
-    net.scratch[thread, -65] += wrong
+def collect(net, compressed, q, like):
+    """Z of the first layer for a group of samples: the chunks' parts summed, first to last."""
+    M, n, stride, columns = net.M, lanes(like), net.codes[STRIDE], net.layers[0, COLUMNS]
+    node, part, size = net.layers[0, NODE] + q, net.codes[PARTS], columns * stride
+    if compressed:  # samples' rows: they are turned
+        for at in range(part + q * columns, part + (q + n) * columns, n):
+            store(M, at, folded(M, at, size, like))
+        for o in range(0, columns, n):
+            turn(M, part + q * columns + o, columns, M, node + o * stride, stride, like)
+    else:
+        for o in range(0, net.layers[0, OUTPUTS] * stride, stride):
+            store(M, node + o, folded(M, part + q + o, size, like))
 
 
 @compiled
-def activate_node(net, layer, q, like):
-    """A = f(Z) of a hidden layer in place, and the 1 that feeds the next layer's bias."""
-    n, K = lanes(like), net.layers[layer, OUTPUTS]
-    z = net.layers[layer, NODE] + q * net.layers[layer, HEIGHT] * n
-    activate(net.layers[layer, ACTIVATION], net.z, z, K, net.z, z, like)
-    store(net.z, z + K * n, splat(1.0, like))
+def folded(M, at, size, like):
+    """The parts' sum."""
+    z = load(M, at, like)
+    for chunk in range(1, CHUNKS):
+        z = z + load(M, at + chunk * size, like)
+    return z
 
 
 @compiled
-def derive_node(net, layer, q, like):
-    """dZ = dA f'(Z) of a hidden layer in place."""
-    n, K = lanes(like), net.layers[layer, OUTPUTS]
-    at = net.layers[layer, NODE] + q * net.layers[layer, HEIGHT] * n
-    derive(net.layers[layer, ACTIVATION], net.z, at, K, net.dz, at, like)
+def turn_side(net, layer, q, like):
+    """A layer's dZ of a group, from samples as lanes to outputs as lanes; 0 where there is none."""
+    M, n, stride, columns = net.M, lanes(like), net.codes[STRIDE], net.layers[layer, COLUMNS]
+    d, side = net.layers[layer, SLOPES] + q, net.layers[layer, SIDE] + q * columns
+    for o in range(net.layers[layer, OUTPUTS], columns):
+        store(M, d + o * stride, splat(0.0, like))
+    for o in range(0, columns, n):
+        turn(M, d + o * stride, stride, M, side + o, columns, like)
 
 
 @compiled
 def aim(net, data, order, at, B, q, divisor, like):
     """One group's targets, as a node, and what each sample's loss weighs: w_b / divisor."""
-    n, K = lanes(like), net.layers[-1, OUTPUTS]
-    t = q * net.layers[-1, HEIGHT] * n
+    M, stride = net.M, net.codes[STRIDE]
+    K, t, scores = net.layers[-2, OUTPUTS], net.codes[TARGETS], net.codes[SCORES]
     if data.labels.size:
-        net.targets[t : t + K * n] = 0
-    for b in range(q * n, min(B, (q + 1) * n)):
-        sample, lane = order[at + b], t + b - q * n
+        for k in range(t + q, t + q + K * stride, stride):
+            store(M, k, splat(0.0, like))
+    for b in range(q, min(B, q + lanes(like))):
+        sample = order[at + b]
         if data.labels.size:
-            net.targets[lane + data.labels[sample] * n] = 1
+            M[t + data.labels[sample] * stride + b] = 1
         else:
             for k in range(K):
-                net.targets[lane + k * n] = data.targets[sample, k]
-        weight = data.weights[sample] if data.weights.size else net.theta.dtype.type(1)
-        net.scores[0, b] = weight / net.theta.dtype.type(divisor)
+                M[t + k * stride + b] = data.targets[sample, k]
+        weight = data.weights[sample] if data.weights.size else M.dtype.type(1)
+        M[scores + b] = weight / M.dtype.type(divisor)
 
 
 @compiled
-def head(net, scored, q, like):
-    """Outputs of the last layer; with `scored`, also losses, their gradient, and right answers."""
-    n, last = lanes(like), net.layers.shape[0] - 1
+def head(net, judged, q, like):
+    """Outputs of the last layer; if judged, also losses, their gradient, and right answers."""
+    M, stride, last = net.M, net.codes[STRIDE], net.layers.shape[0] - 2
     K, code = net.layers[last, OUTPUTS], net.layers[last, ACTIVATION]
-    t = q * net.layers[last, HEIGHT] * n
-    at = net.layers[last, NODE] + t
-    activate(code, net.z, at, K, net.head, t, like)
-    if not scored:
+    z, d = net.layers[last, NODE] + q, net.layers[last, SLOPES] + q
+    a, t = net.codes[HEAD] + q, net.codes[TARGETS] + q
+    activate(M, code, z, a, K, stride, like)
+    if not judged:
         return
-    dl = load(net.scores[0], q * n, like)
+    scores = net.codes[SCORES] + q
+    dl = load(M, scores, like)
     if net.codes[READS_OUTPUTS]:
-        loss = loss_and_gradient(net, net.head, t, t, K, dl, at)
-        derive(code, net.head, t, K, net.dz, at, like)
+        loss = loss_and_gradient(M, net.codes[LOSS], a, t, d, K, stride, dl)
+        derive(M, code, a, d, K, stride, like)
     else:
-        loss = loss_and_gradient(net, net.z, at, t, K, dl, at)
-    far = fabs(largest(net.head, t, K, like) - largest(net.targets, t, K, like))
-    store(net.scores[1], q * n, loss)
-    store(net.scores[2], q * n, where_lt(far, splat(0.5, like), splat(1.0, like), splat(0.0, like)))
+        loss = loss_and_gradient(M, net.codes[LOSS], z, t, d, K, stride, dl)
+    far = fabs(largest(M, a, K, stride, like) - largest(M, t, K, stride, like))
+    yes = where_lt(far, splat(0.5, like), splat(1.0, like), splat(0.0, like))
+    store(M, scores + stride, loss)
+    store(M, scores + 2 * stride, yes)
 
 
 @compiled
-def upper_forward(net, B, scored, control, thread, team, like):
-    """From the first layer's sums to outputs and losses."""
-    groups = (B + lanes(like) - 1) // lanes(like)
-    mine, end = share(groups, thread, team)
-    last = net.layers.shape[0] - 1
-    for q in range(mine, end):
-        collect(net, B, q, like)
+def upward(net, compressed, judged, mine, end, like):
+    """From the first layer's sums to outputs and losses, for groups `mine` to `end`."""
+    M, n, stride, last = net.M, lanes(like), net.codes[STRIDE], net.layers.shape[0] - 2
+    for q in range(mine * n, end * n, n):
+        collect(net, compressed, q, like)
     for layer in range(1, last + 1):
-        for q in range(mine, end):
-            activate_node(net, layer - 1, q, like)
-        sync(control, thread, team)
-        forward_tiles(net, layer, groups, thread, team, like)
-        sync(control, thread, team)
-    for q in range(mine, end):
-        head(net, scored, q, like)
+        K, a, code = net.layers[layer, INPUTS], net.layers[layer - 1, NODE], layer - 1
+        for q in range(mine * n, end * n, n):
+            activate(M, net.layers[code, ACTIVATION], a + q, a + q, K, stride, like)
+            store(M, a + K * stride + q, splat(1.0, like))  # what feeds the bias
+        K += net.layers[layer, BIAS]
+        multiply(net, layer, 0, K, a, net.layers[layer, NODE], mine, end, True, like)
+    for q in range(mine * n, end * n, n):
+        head(net, judged, q, like)
 
 
-@glue
-def upper_backward(net, B, step, control, thread, team, like):
-    """From the head's gradient down to the first layer's, updating every layer above it."""
-    groups = (B + lanes(like) - 1) // lanes(like)
-    mine, end = share(groups, thread, team)
-    last = net.layers.shape[0] - 1
-    for q in range(mine, end):
-        turn_rows(net, last, B, q, like)
-    for layer in range(last, 0, -1):
-        sync(control, thread, team)
-        backward_tiles(net, layer, groups, thread, team, like)
-        sync(control, thread, team)
-        learn_tiles(net, layer, B, step, lanes(like), thread, team)
-        for q in range(mine, end):
-            derive_node(net, layer - 1, q, like)
-            turn_rows(net, layer - 1, B, q, like)
-
-
-@glue
-def upper_layers(net, data, order, at, B, divisor, step, control, thread, team, like):
-    """Part two of a training step."""
-    mine, end = share((B + lanes(like) - 1) // lanes(like), thread, team)
-    for q in range(mine, end):
-        aim(net, data, order, at, B, q, divisor, like)
-    upper_forward(net, B, True, control, thread, team, like)
-    upper_backward(net, B, step, control, thread, team, like)
+@compiled
+def downward(net, mine, end, like):
+    """From the head's gradient down to the first layer's, for groups `mine` to `end`."""
+    M, n, stride, last = net.M, lanes(like), net.codes[STRIDE], net.layers.shape[0] - 2
+    for layer in range(last, -1, -1):
+        a, d = net.layers[layer, NODE], net.layers[layer, SLOPES]
+        K, code = net.layers[layer, OUTPUTS], net.layers[layer, ACTIVATION]
+        for q in range(mine * n, end * n, n):
+            if layer < last:
+                derive(M, code, a + q, d + q, K, stride, like)
+            turn_side(net, layer, q, like)
+        if layer:
+            multiply_back(net, layer, mine, end, like)
 
 
 # --- whole calls ----------------------------------------------------------------------------------
 
 
+@glue
+def first_phase(net, data, work, step, thread, team, crew, fused):
+    """All that changes weights, and the first layer's products with the new ones.
+
+    Whether a weight that was written is not finite: NaN if so, else 0.
+    """
+    order, old, old_B, new, new_B, side = work
+    wrong, none = net.M.dtype.type(0), np.int64(0)
+    if old_B:
+        for layer in range(1, net.layers.shape[0] - 1):
+            lo, hi = share(net.layers[layer, ROWS] // 4, thread, crew)
+            a = net.layers[layer - 1, NODE]
+            wrong += learn_rows(net, layer, old_B, a, 4 * lo, 4 * hi, step, thread)
+    if fused:
+        return wrong + first_layer(net, data, work, step, thread, team)
+    wrong += first_layer(net, data, (order, old, old_B, new, none, side), step, thread, team)
+    return wrong + first_layer(net, data, (order, old, none, new, new_B, side), step, thread, team)
+
+
+@glue
+def second_phase(net, data, order, at, B, divisor, thread, team):
+    """Up and down the layers above the first, on this thread's groups of samples."""
+    like = zeros(net.M, NARROW)
+    n = lanes(like)
+    mine, end = share((B + n - 1) // n, thread, team)
+    for q in range(mine * n, end * n, n):
+        aim(net, data, order, at, B, q, divisor, like)
+    upward(net, data.compressed, True, mine, end, like)
+    downward(net, mine, end, like)
+
+
 @compiled
 def scored(net, B):
     """Sum of weighted losses over the divisor, and right answers, of a batch; first to last."""
-    loss, right = 0.0, 0
-    for b in range(B):
-        loss += float(net.scores[0, b]) * float(net.scores[1, b])
-        right += int(net.scores[2, b])
+    loss, right, stride, s = 0.0, 0, net.codes[STRIDE], net.codes[SCORES]
+    for b in range(s, s + B):
+        loss += float(net.M[b]) * float(net.M[b + stride])
+        right += int(net.M[b + 2 * stride])
     return loss, right
 
 
 @compiled
-def sound(net, team):
-    """Whether the weights that the last update wrote are finite."""
-    wrong = net.theta.dtype.type(0)
+def sound(net, losses, k, team):
+    """Whether batch k's loss and the weights after it are finite."""
+    wrong = net.M.dtype.type(0)
     for thread in range(team):
-        wrong += net.scratch[thread, -65]
-    return bool(np.isfinite(wrong))
+        wrong += net.M[net.codes[SCRATCH] + (thread + 1) * net.codes[EACH] - 1]
+    return bool(np.isfinite(wrong)) and bool(np.isfinite(losses[k]))
 
 
 @compiled
@@ -988,39 +953,30 @@ def train(net, data, job, control, first, last, thread, team):
     """
     # np.int64 because a plain 0 has a type of its own, for which all would be compiled once more.
     order, rates, size, mean, fused, losses, right, progress = job
-    none: Any = np.int64(0)
-    turn: Any = np.int64(0)
+    side: Any = np.int64(0)
     old_B: Any = np.int64(0)
     bad: Any = np.int64(-1)
-    asked, samples, step, since = team, order.size, settings(net, 0.0), _ticks()
+    asked, step, since = team, settings(net, 0.0), _ticks()
     for k in range(first, last + 1):
         at, old = k * size, (k - 1) * size
-        B = min(size, samples - at) if k < last else 0
-        if fused:
-            first_layer(net, data, (order, old, old_B, at, B, turn), step, thread, team)
-        else:
-            first_layer(net, data, (order, old, old_B, at, none, turn), step, thread, team)
-            first_layer(net, data, (order, old, none, at, B, turn), step, thread, team)
+        B = min(size, order.size - at) if k < last else 0
+        if thread == 0 and old_B:
+            losses[k - 1], right[k - 1] = scored(net, old_B)
+        work = (order, old, old_B, at, B, side)
+        crew = team if net.codes[SHARED] else 1
+        wrong = first_phase(net, data, work, step, thread, team, crew, fused)
+        net.M[net.codes[SCRATCH] + (thread + 1) * net.codes[EACH] - 1] += wrong
         sync(control, thread, team)
         if thread == 0:
             progress[0] = k
-            if not sound(net, asked):
-                bad = k - 1
-        if B:
-            step = settings(net, rates[k])
-            divisor = float(B) if mean else 1.0
-            crew = team if net.codes[SHARED] else 1
-            like = zeros(net.theta, GROUP)
-            upper_layers(net, data, order, at, B, divisor, step, control, thread, crew, like)
-        if thread == 0:
-            if B:
-                losses[k], right[k] = scored(net, B)
-                if bad < 0 and not np.isfinite(losses[k]):
-                    bad = k
-            if bad >= 0:
+            if old_B and not sound(net, losses, k - 1, asked):
+                bad = np.int64(k - 1)
                 control[VERDICT * LINE] = LEAVE
             elif late(control, since):
                 control[VERDICT * LINE] = HELP_IS_LATE
+        if B:
+            step = settings(net, rates[k])
+            second_phase(net, data, order, at, B, float(B) if mean else 1.0, thread, crew)
         sync(control, thread, team)
         if control[VERDICT * LINE] == LEAVE or _read(control, ABORT * LINE) != 0:
             break
@@ -1028,59 +984,80 @@ def train(net, data, job, control, first, last, thread, team):
             if thread > 0:
                 break
             team = 1
-        old_B, turn = B, 1 - turn
+        old_B, side = B, 1 - side
     return bad
 
 
 @glue
-def look(net, data, job, control, first, last, outputs):
-    """Outputs of batches first to last of the samples in order; loss and answers too, with targets.
+def look(net, data, job, rows, first, last, outputs):
+    """Outputs of batches first to last of the samples; loss and answers too, with targets.
 
-    A thread calls it with a net whose buffers are its own, so there is nobody to wait for.
+    A thread calls it with a net and `rows` of its own, so there is nobody to wait for. Where `rows`
+    has room, a batch is compressed into it.
     """
     order, _, size, _, _, losses, right, _ = job
     judged = data.labels.size > 0 or data.targets.size > 0
-    K, height, like = net.layers[-1, OUTPUTS], net.layers[-1, HEIGHT], zeros(net.theta, GROUP)
+    K, stride, like = net.layers[-2, OUTPUTS], net.codes[STRIDE], zeros(net.M, NARROW)
     n, step, none, alone = lanes(like), settings(net, 0.0), np.int64(0), np.int64(1)
+    packed = rows.cuts.size > 0
+    whole = Data(packed, rows, *data[2:])
     for k in range(first, last):
         at = k * size
         B = min(size, order.size - at)
-        first_layer(net, data, (order, none, none, at, B, none), step, none, alone)
+        if packed:
+            compress(net, data, at, B, rows)
+        start, local = (none, order[:size]) if packed else (at, order)
+        first_layer(net, whole, (local, none, none, start, B, none), step, none, alone)
+        groups = (B + n - 1) // n
         if judged:
-            for q in range((B + n - 1) // n):
+            for q in range(0, groups * n, n):
                 aim(net, data, order, at, B, q, 1.0, like)
-        upper_forward(net, B, judged, control, none, alone, like)
+        upward(net, packed, judged, none, groups, like)
         if judged:
             losses[k], right[k] = scored(net, B)
         if outputs.size:
             for b in range(B):
-                h = b // n * height * n + b % n
                 for o in range(K):
-                    outputs[at + b, o] = net.head[h + o * n]
+                    outputs[at + b, o] = net.M[net.codes[HEAD] + o * stride + b]
 
 
-@glue
-def compress(X, scale, bias, blocks, begin, cuts, index, value, live):
-    """Rows of X * scale without their zeros, cut by blocks; `bias` appends the input that is 1.
+@compiled
+def count(X, N, inputs, live):
+    """How many numbers of N rows are not 0; marks in `live` the inputs that ever are not."""
+    total = 0
+    for s in range(0, N * inputs, inputs):
+        for i in range(inputs):
+            some = pick(X, s + i) != 0
+            total += some
+            live[i] |= some
+    return total
 
-    Every number is written, and the place moves on only past one that is not 0: no guessing of
-    branches.
+
+@compiled
+def compress(net, data, first, N, rows):
+    """N samples from `first` on without their zeros, times scale, cut by blocks; the input that is
+    1 and feeds the biases is appended. A register at a time: no guessing of branches.
+
+    Bytes stay bytes, codes of a table: a third of the memory to wait for. As no 0 is kept, that
+    code stands for the input that is 1.
     """
-    inputs = X.shape[1]
-    for s in range(X.shape[0]):
-        at = begin[s]
-        for block in range(blocks.shape[0]):
-            top = blocks[block, TOP]
-            cuts[s, block] = at - begin[s]
-            for i in range(top, min(blocks[block, BOTTOM], inputs)):
-                x = value.dtype.type(X[s, i]) * scale
-                value[at] = x
+    cuts, index, value, _, unit = rows
+    X, n, at, scale = data.dense, 16, np.int64(0), unit[0]
+    inputs, bias = net.layers[0, INPUTS], net.layers[0, BIAS]
+    for s in range(N):
+        row = (first + s) * inputs
+        for block in range(net.blocks.shape[0]):
+            top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
+            cuts[s, block] = at
+            whole = top + max(0, min(bottom, inputs) - top) // n * n
+            for i in range(top, whole, n):
+                at += keep_nonzero(X, row + i, value, index, at, i - top, scale)
+            for i in range(whole, min(bottom, inputs)):
+                value[at] = value.dtype.type(pick(X, row + i)) * scale
                 index[at] = i - top
-                some = X[s, i] != 0
-                live[i] |= some
-                at += some
-            if bias and top <= inputs < blocks[block, BOTTOM]:
-                value[at] = 1
+                at += pick(X, row + i) != 0
+            if bias and top <= inputs < bottom:
+                value[at] = unit[1]
                 index[at] = inputs - top
                 at += 1
-        cuts[s, blocks.shape[0]] = at - begin[s]
+        cuts[s, net.blocks.shape[0]] = at

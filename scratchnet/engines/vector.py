@@ -1,11 +1,11 @@
-"""A vector type for Numba: values of one or more registers of 64 bytes, and what is done with them.
+"""A vector type for Numba: numbers that live in registers of 64 bytes, and what is done with them.
 
 Numba has no public way to promise that two arrays do not overlap, so LLVM rarely turns a loop
 over several arrays into the instructions that the machine has. Here they are asked for by name:
 `load` makes a vector, `+ - * /` and `fma` work lane by lane, `store` writes it back. A vector has
-no memory and no address: it lives in registers, and one longer than a register is split by LLVM,
-so that the same source runs on any machine (64 bytes are one AVX-512 register, two of AVX2, four
-of SSE or NEON). There is no check of bounds. `kernels.py` is written in it.
+no memory and no address; it is a few registers and, if its length asks for it, a part of one, and
+LLVM splits registers for narrower machines (64 bytes are one AVX-512 register, two of AVX2, four of
+SSE or NEON). There is no check of bounds. `kernels.py` is written in it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-REGISTER_BYTES = 64
-"""Bytes of one register: `zeros(A, n)` has n * 64 / itemsize lanes."""
+REGISTER_BYTES, QUARTER_BYTES = 64, 16
+"""Bytes of a register, and of the smallest part of one: `zeros(A, n)` has n quarters."""
 
 
 class Vector(types.Type):
@@ -30,28 +30,42 @@ class Vector(types.Type):
 
     def __init__(self, dtype: types.Float, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
+        full = REGISTER_BYTES * 8 // dtype.bitwidth
+        self.registers = [full] * (lanes // full) + [lanes % full] * (lanes % full > 0)
         super().__init__(name=f"Vector({dtype}, {lanes})")
 
 
-def _llvm(vector: Vector) -> ir.VectorType:
+def _kind(vector: Vector, lanes: int) -> ir.VectorType:
+    """The LLVM type of a register of that many lanes."""
     real = ir.FloatType() if vector.dtype is types.float32 else ir.DoubleType()
-    return ir.VectorType(real, vector.lanes)
+    return ir.VectorType(real, lanes)
 
 
-def _integers(vector: Vector) -> ir.VectorType:
-    return ir.VectorType(ir.IntType(vector.dtype.bitwidth), vector.lanes)
+def _integers(kind: ir.VectorType) -> ir.VectorType:
+    """Integers as wide as the numbers of a register."""
+    return ir.VectorType(ir.IntType(32 if kind.element == ir.FloatType() else 64), kind.count)
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
-        super().__init__(manager, vector, _llvm(vector))
+        parts = [_kind(vector, n) for n in vector.registers]
+        super().__init__(manager, vector, ir.LiteralStructType(parts))
 
 
-def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
-    kind = ir.VectorType(scalar.type, lanes)
+def _each(builder: Any, vector: Vector, function: Any, *values: Any) -> Any:
+    """The vector made of function(kind, *registers) for each register of the values in turn."""
+    kinds = [_kind(vector, n) for n in vector.registers]
+    result = ir.Constant(ir.LiteralStructType(kinds), ir.Undefined)
+    for place, kind in enumerate(kinds):
+        registers = [builder.extract_value(value, place) for value in values]
+        result = builder.insert_value(result, function(kind, *registers), place)
+    return result
+
+
+def _splat(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.IntType(32)(0))
-    zero = ir.Constant(ir.VectorType(ir.IntType(32), lanes), None)
+    zero = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None)
     return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zero)
 
 
@@ -64,29 +78,40 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     return builder.gep(data, [index], inbounds=True)
 
 
+def _as_register(context: Any, builder: Any, sig: Any, args: Any, kind: Any) -> tuple[Any, int]:
+    """Where the register of array `args[0]` at `args[1]` begins, and how it is aligned."""
+    at = _address(context, builder, sig.args[0], args[0], args[1])
+    return builder.bitcast(at, kind.as_pointer()), sig.args[0].dtype.bitwidth // 8
+
+
 def _call(builder: Any, name: str, result: Any, args: list[Any]) -> Any:
     kind = ir.FunctionType(result, [a.type for a in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
-def _suffix(vector: Vector) -> str:
-    return f"v{vector.lanes}f{vector.dtype.bitwidth}"
+def _suffix(kind: ir.VectorType) -> str:
+    return f"v{kind.count}f{32 if kind.element == ir.FloatType() else 64}"
+
+
+def _numbers(*lanes: int) -> ir.Constant:
+    """A constant vector of lane numbers."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
 
 
 # --- making, loading, storing --------------------------------------------------------------------
 
 
 @intrinsic(prefer_literal=True)
-def zeros(typing_context: Any, A: Any, registers: Any) -> Any:
-    """A vector of `registers` (a literal) registers of A's dtype, all 0."""
-    if not isinstance(registers, types.IntegerLiteral):
+def zeros(typing_context: Any, A: Any, quarters: Any) -> Any:
+    """A vector of `quarters` (a literal) quarters of a register of A's dtype, all 0."""
+    if not isinstance(quarters, types.IntegerLiteral):
         return None
-    vector = Vector(A.dtype, registers.literal_value * REGISTER_BYTES * 8 // A.dtype.bitwidth)
+    vector = Vector(A.dtype, quarters.literal_value * QUARTER_BYTES * 8 // A.dtype.bitwidth)
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return ir.Constant(_llvm(vector), None)
+        return _each(builder, vector, lambda kind: ir.Constant(kind, None))
 
-    return vector(A, registers), code
+    return vector(A, quarters), code
 
 
 @intrinsic
@@ -114,9 +139,60 @@ def splat(typing_context: Any, x: Any, like: Any) -> Any:
     """A vector like `like` with x in every lane."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _splat(builder, context.cast(builder, args[0], x, like.dtype), like.lanes)
+        number = context.cast(builder, args[0], x, like.dtype)
+        return _each(builder, like, lambda kind: _splat(builder, number, kind))
 
     return like(x, like), code
+
+
+@intrinsic
+def spread(typing_context: Any, A: Any, i: Any, like: Any) -> Any:
+    """A[i], i >= 0, in every lane of a vector like `like`."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        number = builder.load(_address(context, builder, A, args[0], args[1]))
+        return _each(builder, like, lambda kind: _splat(builder, number, kind))
+
+    return like(A, i, like), code
+
+
+def _places(builder: Any, vector: Vector, start: Any, row: Any, rows: Any) -> list[Any]:
+    """Where the registers of a matrix's row begin: whole registers side by side, and the parts of
+    registers of all rows behind the last row, so that every whole one is aligned."""
+    whole = [n for n in vector.registers if n == max(vector.registers)]
+    width = sum(whole)
+    number = ir.IntType(64)
+    first = builder.add(start, builder.mul(row, number(width)))
+    places = [builder.add(first, number(sum(whole[:k]))) for k in range(len(whole))]
+    for n in vector.registers[len(whole) :]:
+        behind = builder.add(start, builder.mul(rows, number(width)))
+        places.append(builder.add(behind, builder.mul(row, number(n))))
+    return places
+
+
+def _one_row(builder: Any, args: Any) -> tuple[Any, Any, Any]:
+    number = ir.IntType(64)
+    return args[1], number(0), number(1)
+
+
+def _load(context: Any, builder: Any, A: Any, array: Any, places: Any, like: Vector) -> Any:
+    following = iter(places)
+
+    def one(kind: ir.VectorType) -> Any:
+        at = builder.bitcast(
+            _address(context, builder, A, array, next(following)), kind.as_pointer()
+        )
+        return builder.load(at, align=A.dtype.bitwidth // 8)
+
+    return _each(builder, like, one)
+
+
+def _store(context: Any, builder: Any, A: Any, array: Any, places: Any, x: Any, value: Any) -> Any:
+    for place, (at, lanes) in enumerate(zip(places, x.registers, strict=True)):
+        address = _address(context, builder, A, array, at)
+        pointer = builder.bitcast(address, _kind(x, lanes).as_pointer())
+        builder.store(builder.extract_value(value, place), pointer, align=A.dtype.bitwidth // 8)
+    return context.get_dummy_value()
 
 
 @intrinsic
@@ -124,11 +200,42 @@ def load(typing_context: Any, A: Any, i: Any, like: Any) -> Any:
     """A[i : i + lanes] of a flat array; fast where the address is a multiple of 64."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = _address(context, builder, A, args[0], args[1])
-        pointer = builder.bitcast(at, _llvm(like).as_pointer())
-        return builder.load(pointer, align=like.dtype.bitwidth // 8)
+        places = _places(builder, like, *_one_row(builder, args))
+        return _load(context, builder, A, args[0], places, like)
 
     return like(A, i, like), code
+
+
+@intrinsic
+def store(typing_context: Any, A: Any, i: Any, x: Any) -> Any:
+    """A[i : i + lanes] = x."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _places(builder, x, *_one_row(builder, args))
+        return _store(context, builder, A, args[0], places, x, args[2])
+
+    return types.none(A, i, x), code
+
+
+@intrinsic
+def load_row(typing_context: Any, A: Any, start: Any, row: Any, rows: Any, like: Any) -> Any:
+    """A row of the matrix of `rows` rows that begins at A[start], laid out as `_places` says."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _load(context, builder, A, args[0], _places(builder, like, *args[1:4]), like)
+
+    return like(A, start, row, rows, like), code
+
+
+@intrinsic
+def store_row(typing_context: Any, A: Any, start: Any, row: Any, rows: Any, x: Any) -> Any:
+    """That row = x."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        places = _places(builder, x, *args[1:4])
+        return _store(context, builder, A, args[0], places, x, args[4])
+
+    return types.none(A, start, row, rows, x), code
 
 
 @intrinsic
@@ -139,41 +246,6 @@ def pick(typing_context: Any, A: Any, i: Any) -> Any:
         return builder.load(_address(context, builder, A, args[0], args[1]))
 
     return A.dtype(A, i), code
-
-
-@intrinsic
-def put(typing_context: Any, A: Any, i: Any, x: Any) -> Any:
-    """A[i] = x, i >= 0, likewise."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.store(args[2], _address(context, builder, A, args[0], args[1]))
-        return context.get_dummy_value()
-
-    return types.none(A, i, A.dtype), code
-
-
-@intrinsic
-def spread(typing_context: Any, A: Any, i: Any, like: Any) -> Any:
-    """A[i], i >= 0, in every lane of a vector like `like`."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number = builder.load(_address(context, builder, A, args[0], args[1]))
-        return _splat(builder, number, like.lanes)
-
-    return like(A, i, like), code
-
-
-@intrinsic
-def store(typing_context: Any, A: Any, i: Any, x: Any) -> Any:
-    """A[i : i + lanes] = x."""
-
-    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = _address(context, builder, A, args[0], args[1])
-        pointer = builder.bitcast(at, _llvm(x).as_pointer())
-        builder.store(args[2], pointer, align=x.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.none(A, i, x), code
 
 
 @intrinsic
@@ -190,6 +262,131 @@ def prefetch(typing_context: Any, A: Any, i: Any) -> Any:
     return types.none(A, i), code
 
 
+@intrinsic
+def convert(typing_context: Any, A: Any, i: Any, like: Any) -> Any:
+    """A[i : i + lanes] of unsigned bytes or floats of any width, as one register of numbers."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _each(builder, like, lambda kind: _converted(context, builder, sig, args, kind))
+
+    return like(A, i, like), code
+
+
+def _converted(context: Any, builder: Any, sig: Any, args: Any, kind: ir.VectorType) -> Any:
+    array, like = sig.args[0], sig.args[2]
+    raw = ir.VectorType(context.get_data_type(array.dtype), kind.count)
+    at, align = _as_register(context, builder, sig, args, raw)
+    found = builder.load(at, align=align)
+    if isinstance(array.dtype, types.Integer):
+        return builder.uitofp(found, kind)
+    if array.dtype.bitwidth == like.dtype.bitwidth:
+        return found
+    narrower = array.dtype.bitwidth > like.dtype.bitwidth
+    return (builder.fptrunc if narrower else builder.fpext)(found, kind)
+
+
+@intrinsic
+def spread_coded(typing_context: Any, V: Any, i: Any, table: Any, like: Any) -> Any:
+    """V[i] in every lane, or where V holds bytes, which are codes, table[V[i]]."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        number = builder.load(_address(context, builder, V, args[0], args[1]))
+        if isinstance(V.dtype, types.Integer):
+            place = builder.zext(number, ir.IntType(64))
+            number = builder.load(_address(context, builder, table, args[2], place))
+        return _each(builder, like, lambda kind: _splat(builder, number, kind))
+
+    return like(V, i, table, like), code
+
+
+@intrinsic
+def keep_nonzero(
+    typing_context: Any, A: Any, i: Any, V: Any, I: Any, at: Any, base: Any, scale: Any
+) -> Any:
+    """Of the 16 numbers from A[i] on, those that are not 0, side by side from V[at] on; floats in
+    V's dtype and times scale. From I[at] on, in bytes, base + their place among the 16.
+
+    Returns how many there are.
+    """
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        n, number, byte = 16, ir.IntType(64), ir.IntType(8)
+        raw = ir.VectorType(context.get_data_type(A.dtype), n)
+        at, align = _as_register(context, builder, sig, args, raw)
+        found, none = builder.load(at, align=align), ir.Constant(raw, None)
+        whole = isinstance(A.dtype, types.Integer)
+        compare = builder.icmp_unsigned if whole else builder.fcmp_unordered
+        mask = compare("!=", found, none)
+        bytes_ = ir.VectorType(byte, n)
+        first = _splat(builder, builder.trunc(args[5], byte), bytes_)
+        index = builder.add(first, ir.Constant(bytes_, list(range(n))))
+        if not whole:
+            kind = ir.VectorType(context.get_data_type(V.dtype), n)
+            if V.dtype is not A.dtype:
+                narrower = A.dtype.bitwidth > V.dtype.bitwidth
+                found = (builder.fptrunc if narrower else builder.fpext)(found, kind)
+            found = builder.fmul(found, _splat(builder, args[6], kind))
+        kept = "i8" if whole else f"f{V.dtype.bitwidth}"
+        for array, given, name in ((2, found, kept), (3, index, "i8")):
+            to = _address(context, builder, sig.args[array], args[array], args[4])
+            store = f"llvm.masked.compressstore.v{n}{name}"
+            _call(builder, store, ir.VoidType(), [given, to, mask])
+        bits = builder.zext(builder.bitcast(mask, ir.IntType(n)), number)
+        return _call(builder, "llvm.ctpop.i64", number, [bits])
+
+    return types.int64(A, i, V, I, at, base, scale), code
+
+
+@intrinsic
+def turn(typing_context: Any, A: Any, a: Any, da: Any, B: Any, b: Any, db: Any, like: Any) -> Any:
+    """B[b + j db + i] = A[a + i da + j] for i and j up to the lanes of one register.
+
+    Halves of rows change places with halves of the rows half the square away, then quarters
+    within each half, and so on: log2(lanes) rounds of two-register shuffles.
+    """
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind, number = _kind(like, like.lanes), ir.IntType(64)
+        n = like.lanes
+
+        def place(array: int, at: int, step: int, row: int) -> Any:
+            index = builder.add(args[at], builder.mul(args[step], number(row)))
+            address = _address(context, builder, sig.args[array], args[array], index)
+            return builder.bitcast(address, kind.as_pointer())
+
+        rows = [builder.load(place(0, 1, 2, r), align=A.dtype.bitwidth // 8) for r in range(n)]
+        half = n // 2
+        while half:
+            low = _numbers(*(k if not k & half else n + k - half for k in range(n)))
+            high = _numbers(*(k + half if not k & half else n + k for k in range(n)))
+            for r in (r for r in range(n) if not r & half):
+                pair = rows[r], rows[r + half]
+                rows[r] = builder.shuffle_vector(*pair, low)
+                rows[r + half] = builder.shuffle_vector(*pair, high)
+            half //= 2
+        for r, row in enumerate(rows):
+            builder.store(row, place(3, 4, 5, r), align=A.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.none(A, a, da, B, b, db, like), code
+
+
+@intrinsic
+def sum_lanes(typing_context: Any, x: Any) -> Any:
+    """The sum of all lanes."""
+
+    def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        total = context.get_constant(x.dtype, 0)
+        for place, n in enumerate(x.registers):
+            kind = _kind(x, n)
+            part = builder.extract_value(args[0], place)
+            name = f"llvm.vector.reduce.fadd.{_suffix(kind)}"
+            total = _call(builder, name, kind.element, [total, part])
+        return total
+
+    return x.dtype(x), code
+
+
 # --- arithmetic: + - * / and what has no sign ----------------------------------------------------
 
 
@@ -203,7 +400,8 @@ def _operator(function: Any, instruction: str) -> None:
 
     @lower_builtin(function, Vector, Vector)
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return getattr(builder, instruction)(*args)
+        operation = getattr(builder, instruction)
+        return _each(builder, sig.return_type, lambda kind, x, y: operation(x, y), *args)
 
 
 _operator(operator.add, "fadd")
@@ -216,8 +414,10 @@ def _lanewise(name: str, arity: int) -> Any:
     """The LLVM intrinsic of that name on `arity` equal vectors."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        vector = sig.return_type
-        return _call(builder, f"llvm.{name}.{_suffix(vector)}", _llvm(vector), list(args))
+        def one_register(kind: ir.VectorType, *registers: Any) -> Any:
+            return _call(builder, f"llvm.{name}.{_suffix(kind)}", kind, list(registers))
+
+        return _each(builder, sig.return_type, one_register, *args)
 
     def one(typing_context: Any, x: Any) -> Any:
         return x(x), code
@@ -241,8 +441,10 @@ rint = _lanewise("rint", 1)
 def _choice(comparison: str) -> Any:
     def typing(typing_context: Any, x: Any, y: Any, yes: Any, no: Any) -> Any:
         def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            mask = builder.fcmp_ordered(comparison, args[0], args[1])
-            return builder.select(mask, args[2], args[3])
+            def one_register(kind: ir.VectorType, x: Any, y: Any, yes: Any, no: Any) -> Any:
+                return builder.select(builder.fcmp_ordered(comparison, x, y), yes, no)
+
+            return _each(builder, yes, one_register, *args)
 
         return yes(x, y, yes, no), code
 
@@ -262,33 +464,21 @@ where_lt = _choice("<")
 
 @intrinsic
 def _reciprocal_guess(typing_context: Any, x: Any) -> Any:
-    """1 / x to 14 bits by AVX-512's own instruction, a register at a time."""
-    bits = x.dtype.bitwidth
-    part = ir.VectorType(_llvm(x).element, REGISTER_BYTES * 8 // bits)
-    name = f"llvm.x86.avx512.rcp14.p{'s' if bits == 32 else 'd'}.512"
-    index = ir.IntType(32)
+    """1 / x to 14 bits by AVX-512's own instruction."""
 
-    def pick(builder: Any, a: Any, b: Any, lanes: range) -> Any:
-        mask = ir.Constant(ir.VectorType(index, len(lanes)), [index(k) for k in lanes])
-        return builder.shuffle_vector(a, b, mask)
+    def one_register(builder: Any, kind: ir.VectorType, y: Any) -> Any:
+        bits = 8 * REGISTER_BYTES if kind.count * x.dtype.bitwidth == 8 * REGISTER_BYTES else 128
+        name = f"llvm.x86.avx512.rcp14.p{'s' if x.dtype is types.float32 else 'd'}.{bits}"
+        every = ir.IntType(max(8, kind.count))(-1)
+        return _call(builder, name, kind, [y, ir.Constant(kind, ir.Undefined), every])
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole, nothing = args[0], ir.Constant(part, ir.Undefined)
-        parts = []
-        for first in range(0, x.lanes, part.count):
-            one = pick(builder, whole, whole, range(first, first + part.count))
-            every = ir.IntType(part.count)(-1)
-            parts.append(_call(builder, name, part, [one, nothing, every]))
-        while len(parts) > 1:
-            two = range(2 * parts[0].type.count)
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [pick(builder, a, b, two) for a, b in pairs]
-        return parts[0]
+        return _each(builder, x, lambda kind, y: one_register(builder, kind, y), *args)
 
     return x(x), code
 
 
-HAS_RCP14 = bool(llvm.get_host_cpu_features().get("avx512f", False))
+HAS_RCP14 = bool(llvm.get_host_cpu_features().get("avx512vl", False))
 
 
 @njit
@@ -338,21 +528,24 @@ def _series(typing_context: Any, name: Any, x: Any) -> Any:
     if not isinstance(name, types.StringLiteral):
         return None
 
+    table = _CONSTANTS[name.literal_value][0 if x.dtype is types.float32 else 1]
+
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        kind = _llvm(x)
-        table = _CONSTANTS[name.literal_value][0 if x.dtype is types.float32 else 1]
-        result = _same(kind, table[-1])
-        for number in reversed(table[:-1]):
-            terms = [result, args[1], _same(kind, number)]
-            result = _call(builder, f"llvm.fma.{_suffix(x)}", kind, terms)
-        return result
+        def one_register(kind: ir.VectorType, y: Any) -> Any:
+            result = _same(kind, table[-1])
+            for number in reversed(table[:-1]):
+                terms = [result, y, _same(kind, number)]
+                result = _call(builder, f"llvm.fma.{_suffix(kind)}", kind, terms)
+            return result
+
+        return _each(builder, x, one_register, args[1])
 
     return x(name, x), code
 
 
-def _layout(vector: Vector) -> tuple[int, int]:
+def _layout(kind: ir.VectorType) -> tuple[int, int]:
     """Bits of the fraction, and the bias of the exponent, of IEEE 754."""
-    return (23, 127) if vector.dtype is types.float32 else (52, 1023)
+    return (23, 127) if kind.element == ir.FloatType() else (52, 1023)
 
 
 @intrinsic
@@ -364,11 +557,13 @@ def power_of_two(typing_context: Any, k: Any) -> Any:
     """
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        fraction, bias = _layout(k)
-        whole = _integers(k)
-        shifted = builder.fadd(args[0], _same(_llvm(k), 1.5 * 2.0**fraction))
-        bits = builder.add(builder.bitcast(shifted, whole), _same(whole, bias))
-        return builder.bitcast(builder.shl(bits, _same(whole, fraction)), _llvm(k))
+        def one_register(kind: ir.VectorType, y: Any) -> Any:
+            (fraction, bias), whole = _layout(kind), _integers(kind)
+            shifted = builder.fadd(y, _same(kind, 1.5 * 2.0**fraction))
+            bits = builder.add(builder.bitcast(shifted, whole), _same(whole, bias))
+            return builder.bitcast(builder.shl(bits, _same(whole, fraction)), kind)
+
+        return _each(builder, k, one_register, *args)
 
     return k(k), code
 
@@ -378,12 +573,14 @@ def exponent(typing_context: Any, x: Any) -> Any:
     """The whole k for which x / 2**k lies in about [0.7, 1.41], as a float; normal x > 0."""
 
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        fraction, bias = _layout(x)
-        whole = _integers(x)
-        bits = builder.bitcast(args[0], whole)
-        up = builder.add(bits, _same(whole, int((2 - math.sqrt(2)) * 2**fraction)))
-        k = builder.sub(builder.ashr(up, _same(whole, fraction)), _same(whole, bias))
-        return builder.sitofp(k, _llvm(x))
+        def one_register(kind: ir.VectorType, y: Any) -> Any:
+            (fraction, bias), whole = _layout(kind), _integers(kind)
+            bits = builder.bitcast(y, whole)
+            up = builder.add(bits, _same(whole, int((2 - math.sqrt(2)) * 2**fraction)))
+            k = builder.sub(builder.ashr(up, _same(whole, fraction)), _same(whole, bias))
+            return builder.sitofp(k, kind)
+
+        return _each(builder, x, one_register, *args)
 
     return x(x), code
 
