@@ -31,6 +31,18 @@ class Callback:
 
     `params` holds verbose, epochs and steps, as in Keras. Test events come from `evaluate`, and
     from `fit` when it validates.
+
+    >>> class Count(Callback):
+    ...     batches = 0
+    ...     def on_train_batch_end(self, batch, logs=None):
+    ...         self.batches += 1
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((1,)), layers.Dense(2)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> count = Count()
+    >>> _ = model.fit(np.ones((10, 1)), np.ones((10, 2)), 4, epochs=2, verbose=0, callbacks=[count])
+    >>> count.batches  # of 4, 4 and 2 samples, twice
+    6
     """
 
     model: Sequential
@@ -106,7 +118,13 @@ class CallbackList:
 
 
 class History(Callback):
-    """What `fit` returns: `history`, a list of each logged number by name, and `epoch`."""
+    """What `fit` returns: `history`, a list of each logged number by name, and `epoch`.
+
+    >>> history = History()
+    >>> history.on_epoch_end(0, {"loss": 0.5}); history.on_epoch_end(1, {"loss": 0.25})
+    >>> history.epoch, history.history
+    ([0, 1], {'loss': [0.5, 0.25]})
+    """
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
@@ -122,7 +140,12 @@ class History(Callback):
 
 
 class LambdaCallback(Callback):
-    """A callback of functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`."""
+    """A callback of functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`.
+
+    >>> told = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))
+    >>> told.on_epoch_end(0, {"loss": 0.5})
+    0 {'loss': 0.5}
+    """
 
     def __init__(
         self,
@@ -159,6 +182,11 @@ class EarlyStopping(Callback):
 
     Raises:
         ValueError: before the first step, for a `monitor` whose direction nobody knows.
+
+    >>> stopping = EarlyStopping("loss", min_delta=0.1, mode="min")
+    >>> stopping.sign = -1  # as set_model does
+    >>> stopping.improves(0.8, 1.0), stopping.improves(0.95, 1.0)
+    (True, False)
     """
 
     def __init__(
@@ -241,6 +269,14 @@ class LearningRateScheduler(Callback):
     """Set the learning rate before each epoch to `schedule(epoch, learning_rate)`.
 
     The rate is logged as `learning_rate`. A schedule of the epoch alone is taken too, as in Keras.
+
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((1,)), layers.Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> halved = LearningRateScheduler(lambda epoch, rate: rate / 2)
+    >>> fitted = model.fit(np.ones((4, 1)), np.ones(4), epochs=2, verbose=0, callbacks=[halved])
+    >>> fitted.history["learning_rate"]
+    [0.005, 0.0025]
     """
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0):
@@ -270,6 +306,15 @@ class CSVLogger(Callback):
 
     The columns are those of the first epoch; without val_ numbers there they get theirs all the
     same, and a number that lacks is NA, as in Keras.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     logger = CSVLogger(Path(folder, "log.csv"))
+    ...     logger.on_train_begin()
+    ...     logger.on_epoch_end(0, {"loss": 0.5})
+    ...     print(logger.filename.read_text())
+    epoch,loss,val_loss
+    0,0.5,NA
     """
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False):

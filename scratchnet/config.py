@@ -28,20 +28,39 @@ def set_floatx(value: str) -> None:
 
     Raises:
         ValueError: for another dtype. Half precision is refused: nothing here is derived for it.
+
+    >>> set_floatx("float64")
+    >>> floatx()
+    'float64'
+    >>> set_floatx("float32")
     """
     _settings["floatx"] = nearest("floatx", value, _FLOAT_TYPES)
 
 
 def epsilon() -> float:
-    """The fuzz that keeps probabilities off 0 and 1 before a logarithm, 1e-7 as in Keras."""
+    """The fuzz that keeps probabilities off 0 and 1 before a logarithm, 1e-7 as in Keras.
+
+    >>> epsilon()
+    1e-07
+    """
     return EPSILON
 
 
 def engine() -> str:
-    """The engine that `compile` takes unless told otherwise."""
+    """The engine that `compile` takes unless told otherwise.
+
+    >>> engine()
+    'auto'
+    """
     return _settings["engine"]
 
 
 def set_engine(name: str) -> None:
-    """Choose `"auto"` (compiled where it applies), `"reference"` or `"compiled"`."""
+    """Choose `"auto"` (compiled where it applies), `"reference"` or `"compiled"`.
+
+    >>> set_engine("reference")
+    >>> engine()
+    'reference'
+    >>> set_engine("auto")
+    """
     _settings["engine"] = nearest("engine", name, ("auto", *ENGINE_NAMES))

@@ -33,6 +33,8 @@ __all__ = [
     "directional_derivative",
 ]
 
+__tracebackhide__ = True  # pytest shows the line that called us, and the message
+
 Tree = Any  # an array, or a dict, list or tuple of trees
 Function = Callable[[Any], Any]
 Vector = NDArray[np.float64]
@@ -65,6 +67,10 @@ class Report:
     - uncertified: not wrong, but an error of 0.01 % could hide in rounding;
     - kinks: the one-sided slopes differ, so there is no derivative to compare with;
     - wrong: the two sides disagree, and none of the above explains it.
+
+    >>> report = check_gradients(lambda x: np.sum(x**2), np.array([1.0, 3.0]), lambda x: 2 * x)
+    >>> report.ok, report.certified, report.size
+    (True, 2, 2)
     """
 
     path: str
@@ -112,7 +118,14 @@ class Report:
 
 
 class GradientError(AssertionError):
-    """A gradient is wrong. The message is the report, which is also the attribute ``report``."""
+    """A gradient is wrong. The message is the report, which is also the attribute ``report``.
+
+    >>> try:
+    ...     check_gradients(lambda x: np.sum(x**2), np.array([1.0, 3.0]), np.array([2.0, 3.0]))
+    ... except GradientError as error:
+    ...     error.report.path, error.report.wrong
+    ('[1]', 1)
+    """
 
     def __init__(self, report: Report) -> None:
         super().__init__(report)

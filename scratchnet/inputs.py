@@ -26,6 +26,9 @@ class Input:
     """The shape of one sample, at the head of a Sequential: `Input(shape=(28, 28))`.
 
     The other arguments are Keras's, at their defaults; `batch_shape` counts the batch axis.
+
+    >>> Input((28, 28)).shape, Input(batch_shape=(None, 3)).shape
+    ((28, 28), (3,))
     """
 
     def __init__(

@@ -4,7 +4,8 @@ A layer owns its description and nothing else: its parameters are views of the m
 handed in at every call, and its gradients are written into views of a second one. Forward returns
 (output, cache) and backward takes the cache, so no state hides between them. The activation is
 applied by the model after `forward`, which is how the loss gets to see the logits. The arithmetic
-is the engine's (`engines/reference.py`). Read `losses.py` and `objective.py` next.
+is the engine's (`engines/reference.py`). Read `losses.py` and `objective.py` next; `scratchnet
+explain` shows the layers as stages R, X, Z and dW.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ class Layer:
     `Z, cache = forward(X, params, engine)` and `dX = backward(dZ, cache, params, grads, engine)`,
     where backward fills every array of `grads` in place. Of Keras's options a layer takes `name`,
     `input_shape` (or `input_dim`), and the others at their defaults.
+
+    >>> class Double(Layer):
+    ...     def forward(self, X, params, engine):
+    ...         return 2 * X, None
+    ...     def backward(self, dZ, cache, params, grads, engine, need_dX=True):
+    ...         return 2 * dZ
+    >>> from scratchnet import Input, Sequential
+    >>> Sequential([Input((3,)), Double(), Dense(2)]).count_params()
+    8
     """
 
     activation = "linear"
@@ -92,7 +102,11 @@ class Layer:
 
 
 class Flatten(Layer):
-    """Z (B, I) = X (B, ...) with all axes but the first laid end to end, the last one fastest."""
+    """Z (B, I) = X (B, ...) with all axes but the first laid end to end, the last one fastest.
+
+    >>> Flatten().compute_output_shape((28, 28))
+    (784,)
+    """
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
@@ -118,6 +132,10 @@ class Rescaling(Layer):
 
     Keras rounds both numbers to float32 even in float64: so does this.
     Source: Keras, layers/preprocessing/rescaling.py.
+
+    >>> from scratchnet import Input, Sequential
+    >>> Sequential([Input((2,)), Rescaling(0.5, offset=1)]).predict([[4, 8]], verbose=0).tolist()
+    [[3.0, 5.0]]
     """
 
     def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any):

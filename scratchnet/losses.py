@@ -3,6 +3,7 @@
 A loss here is a description: which family, which reading of the outputs, which reduction. Called on
 arrays it gives a number, as Keras's do; within a model, the objective made from it also looks at
 the head's activation, because Keras on TensorFlow trains softmax and sigmoid heads on their logits.
+`scratchnet explain` tells that story at its end, stage head.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class Loss:
     Reductions over the B losses l of a batch with weights w: `"sum_over_batch_size"` and `"mean"`
     are sum(w l) / B, `"mean_with_sample_weight"` is sum(w l) / sum(w), `"sum"` is sum(w l), and
     `"none"` (for calls on arrays only) is w l.  Source: Keras, losses/loss.py.
+
+    >>> float(MeanSquaredError("sum")([[1.0], [2.0]], [[3.0], [2.0]]))
+    4.0
     """
 
     family = ""
@@ -121,6 +125,10 @@ class CategoricalCrossentropy(SparseCategoricalCrossentropy):
 
     The other arguments as in SparseCategoricalCrossentropy. Outputs without known logits are
     divided by their sum, then clipped; the sparse loss does it the other way round (as in Keras).
+
+    >>> smooth = CategoricalCrossentropy(label_smoothing=0.2)
+    >>> smooth.targets(np.array([[1, 0]]), 2, np.dtype("float64")).round(12).tolist()
+    [[0.9, 0.1]]
     """
 
     family = "categorical_crossentropy"
@@ -152,7 +160,11 @@ class CategoricalCrossentropy(SparseCategoricalCrossentropy):
 
 
 class MeanSquaredError(Loss):
-    """mean_k (a_k - t_k)^2 for targets t (B, K)."""
+    """mean_k (a_k - t_k)^2 for targets t (B, K).
+
+    >>> float(MeanSquaredError()([[1.0, 2.0]], [[3.0, 2.0]]))
+    2.0
+    """
 
     family = "mean_squared_error"
 
@@ -170,7 +182,11 @@ for _kind in (SparseCategoricalCrossentropy, CategoricalCrossentropy, MeanSquare
 
 
 def get(identifier: Any) -> Loss:
-    """A loss by its name, class or function, or the given one; `ValueError` for an unknown one."""
+    """A loss by its name, class or function, or the given one; `ValueError` for an unknown one.
+
+    >>> get("mse").get_config()
+    {'reduction': 'sum_over_batch_size', 'name': 'mean_squared_error'}
+    """
     if isinstance(identifier, Loss):
         return identifier
     return LOSSES[meant("loss", loss_functions.name_of(identifier), LOSSES)]()

@@ -22,6 +22,13 @@ class Metric:
 
     Subclasses define `values(y_true, y_pred) -> (B,)`. The sums are float64 whatever the model is;
     Keras's are of its float type.
+
+    >>> class Offset(Metric):
+    ...     default_name = "offset"
+    ...     def values(self, y_true, y_pred):
+    ...         return (y_pred - y_true)[:, 0]
+    >>> Offset()([[1.0], [2.0]], [[2.0], [5.0]])
+    2.0
     """
 
     total: float
@@ -131,7 +138,11 @@ class SparseCategoricalAccuracy(Metric):
 
 
 class CategoricalAccuracy(Metric):
-    """How often the largest output stands where the largest target does."""
+    """How often the largest output stands where the largest target does.
+
+    >>> CategoricalAccuracy()([[0, 1], [1, 0]], [[0.2, 0.9], [0.1, 0.3]])
+    0.5
+    """
 
     default_name = "categorical_accuracy"
     rises = True
@@ -141,7 +152,11 @@ class CategoricalAccuracy(Metric):
 
 
 class BinaryAccuracy(Metric):
-    """How often an output above `threshold` has the target 1, mean over a sample's outputs."""
+    """How often an output above `threshold` has the target 1, mean over a sample's outputs.
+
+    >>> BinaryAccuracy()([[1], [0]], [[0.9], [0.6]])
+    0.5
+    """
 
     default_name = "binary_accuracy"
     rises = True
@@ -155,7 +170,11 @@ class BinaryAccuracy(Metric):
 
 
 class MeanSquaredError(Metric):
-    """The squared difference from the targets, mean over a sample's outputs."""
+    """The squared difference from the targets, mean over a sample's outputs.
+
+    >>> MeanSquaredError()([[1.0, 2.0]], [[3.0, 2.0]])
+    2.0
+    """
 
     default_name = "mean_squared_error"
     rises = False
@@ -165,7 +184,12 @@ class MeanSquaredError(Metric):
 
 
 class FunctionMetric(Metric):
-    """The mean of a function `(y_true, y_pred) -> (B,)` on arrays, for `metrics=[function]`."""
+    """The mean of a function `(y_true, y_pred) -> (B,)` on arrays, for `metrics=[function]`.
+
+    >>> furthest = FunctionMetric(lambda y_true, y_pred: abs(y_pred - y_true).max(axis=1))
+    >>> furthest(np.array([[1.0, 2.0]]), np.array([[1.5, 4.0]]))
+    2.0
+    """
 
     def __init__(self, function: Callable[[Array, Array], Any]):
         super().__init__(getattr(function, "__name__", "metric"))

@@ -2,7 +2,8 @@
 
 The model owns the order of things. `theta` holds every parameter and `grad` its gradient; layers
 see views of both. `forward` and `backward` are backpropagation, whole; `train_step` is all that is
-ever learned from a batch. It refuses graphs with branches: a stack is all that this network needs.
+ever learned from a batch (stage pixels of `scratchnet explain`). It refuses graphs with branches: a
+stack is all that this network needs.
 This is the last file of the core; `sequential.py` dresses it in Keras's names, and `gradcheck.py`
 and `keras_ref/lockstep.py` prove it right.
 """
@@ -25,7 +26,11 @@ from scratchnet.utils import aligned_zeros, generator
 
 
 class Stage(NamedTuple):
-    """What a layer leaves behind on the way forward, for the way back."""
+    """What a layer leaves behind on the way forward, for the way back.
+
+    >>> Stage(Z=np.array([[-1.0]]), A=np.array([[0.0]]), cache=None).A.tolist()
+    [[0.0]]
+    """
 
     Z: Array
     A: Array
@@ -40,6 +45,11 @@ class Network:
             before bias, the rows of a kernel one after the other.
         rng: the Generator behind initial weights and shuffling.
         engine, objective, optimizer: what computes, what is minimised, and how.
+
+    >>> from scratchnet.layers import Dense
+    >>> network = Network([Input((3,)), Dense(4, "relu"), Dense(2)], seed=0)
+    >>> network.theta.shape, [Z.shape for Z, _, _ in network.run(np.ones((5, 3)))]
+    ((26,), [(5, 4), (5, 2)])
     """
 
     engine: Engine = reference.ENGINE

@@ -29,7 +29,16 @@ def save_model(
     overwrite: bool = True,
     zipped: None = None,
 ) -> None:
-    """Write `model` to an `.npz` file at `filepath`; without `overwrite` only to a new one."""
+    """Write `model` to an `.npz` file at `filepath`; without `overwrite` only to a new one.
+
+    >>> import tempfile
+    >>> model = Sequential([Input((3,)), LAYERS["Dense"](2)], seed=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(model, os.path.join(folder, "model.npz"))
+    ...     again = load_model(os.path.join(folder, "model.npz"))
+    >>> bool((again.theta == model.theta).all())
+    True
+    """
     only_default("save_model", zipped=(zipped, None))
     if not overwrite and os.path.exists(filepath):
         raise FileExistsError(f"{filepath} is there already: take another name, or overwrite=True.")
@@ -42,7 +51,12 @@ def load_model(
     compile: bool = True,
     safe_mode: bool = True,
 ) -> Sequential:
-    """The model in a file, compiled if it was; `SavedStateError` for a file that holds none."""
+    """The model in a file, compiled if it was; `SavedStateError` for a file that holds none.
+
+    >>> load_model("no-such-file.npz")
+    Traceback (most recent call last):
+    scratchnet.saving.SavedStateError: no-such-file.npz: no such file: expected a saved model.
+    """
     only_default("load_model", custom_objects=(custom_objects, None), safe_mode=(safe_mode, True))
     state = saving.load(filepath)
     try:

@@ -2,7 +2,8 @@
 
 Keras lets the loss peek behind the head: a softmax or sigmoid output carries its logits along, and
 cross-entropy takes those. Here that is one lookup in one table instead of an attribute on an array.
-Both engines use the same rows. Read `optimizers.py` next.
+Both engines use the same rows. `scratchnet explain` shows it as stages loss and dZ3. Read
+`optimizers.py` next.
 """
 
 from __future__ import annotations
@@ -36,7 +37,13 @@ TABLE: dict[tuple[str, str], Row] = {
 
 
 class Objective:
-    """What a compiled model minimises, for the loss and the head activation it was made from."""
+    """What a compiled model minimises, for the loss and the head activation it was made from.
+
+    >>> from scratchnet.losses import SparseCategoricalCrossentropy
+    >>> objective = Objective(SparseCategoricalCrossentropy(), "sigmoid")
+    >>> objective.reads, objective.function  # the sigmoids' logits, as Keras on TensorFlow
+    ('Z', 'softmax_cross_entropy')
+    """
 
     def __init__(self, loss: Loss, head: str, engine: Engine = reference.ENGINE):
         self.loss = loss

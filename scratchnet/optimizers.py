@@ -4,7 +4,7 @@ An optimizer owns its moments, flat vectors beside the model's theta, and one st
 the step number into plain numbers (`scalars`); the arithmetic on vectors is the engine's. The only
 place where Keras's float32 roundings are copied is `scalars`: TensorFlow casts a Python float
 through float32, even on the way to float64. It refuses what it can't do (clipping, decay, averages)
-by name instead of ignoring it.
+by name instead of ignoring it. `scratchnet explain` shows Adam as stages alpha, moments and new.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ class Optimizer:
         learning_rate: may be written at any time, for instance by a schedule.
         iterations: steps taken so far, the t of the formulas.
         slots: name -> vector of theta's size and dtype.
+
+    >>> adam = Adam(0.01)
+    >>> adam.build(np.zeros(3))
+    >>> adam.iterations, list(adam.slots)
+    (0, ['momentum', 'velocity'])
     """
 
     def __init__(self, learning_rate: float, name: str | None = None, **others: Any):
@@ -212,7 +217,11 @@ OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {
 
 
 def get(identifier: str | Optimizer) -> Optimizer:
-    """An optimizer by name, or the given one; `ValueError` for an unknown name."""
+    """An optimizer by name, or the given one; `ValueError` for an unknown name.
+
+    >>> get("adam").get_config()["epsilon"]
+    1e-07
+    """
     if isinstance(identifier, Optimizer):
         return identifier
     return OPTIMIZERS[nearest("optimizer", identifier, OPTIMIZERS)]()

@@ -8,7 +8,7 @@ shown here, no backend is chosen, and nothing of this package is known: arrays i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +43,10 @@ def history(
 
     Raises:
         ValueError: where no run has the metric.
+
+    >>> from matplotlib.figure import Figure
+    >>> history({"ours": {"loss": [2.0, 0.5]}}, ax=Figure().subplots()).get_ylabel()
+    'loss'
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -85,6 +89,11 @@ def confusion_matrix(truth: Any, answers: Any, *, title: str = "", ax: Axes | No
 
     Colour is on a logarithmic scale: the diagonal is a hundred times the rest, and on a linear one
     every mistake would look like none.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = confusion_matrix([0, 1, 1], [0, 1, 0], ax=Figure().subplots())
+    >>> [text.get_text() for text in ax.texts]
+    ['1', '1', '1']
     """
     from matplotlib.colors import LogNorm
     from sklearn.metrics import ConfusionMatrixDisplay
@@ -110,7 +119,13 @@ def digits(
     columns: int = 10,
     ax: Axes | None = None,
 ) -> Axes:
-    """Images (N, H, W) side by side, dark on light, each with a caption under it."""
+    """Images (N, H, W) side by side, dark on light, each with a caption under it.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = digits(np.zeros((2, 8, 8)), ["a", "b"], ax=Figure().subplots())
+    >>> [text.get_text() for text in ax.texts]
+    ['a', 'b']
+    """
     lines = [[(line, INK) for line in caption.split("\n")] for caption in captions]
     return _captioned(np.asarray(images, float), lines, columns, ax)
 
@@ -128,6 +143,11 @@ def misreads(
 
     Of more than `limit` they are taken evenly from first to last, so that none is picked by hand.
     A right answer has a tick, a wrong one is red.
+
+    >>> from matplotlib.figure import Figure
+    >>> images = np.zeros((3, 8, 8))
+    >>> misreads(images, [1, 2, 3], {"ours": [1, 2, 0]}, ax=Figure().subplots()).get_title()
+    '1 of 3 misread by ours'
     """
     truth = np.asarray(truth)
     given = {name: np.asarray(answer) for name, answer in answers.items()}
@@ -167,6 +187,11 @@ def weights(
 
     Raises:
         ValueError: where the images don't have I pixels.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = weights(np.eye(16, 5), (4, 4), ax=Figure().subplots())
+    >>> len(ax.images)
+    1
     """
     kernel = np.asarray(kernel, float)
     if kernel.ndim != 2 or kernel.shape[0] != shape[0] * shape[1]:
@@ -193,6 +218,11 @@ def drift(
     Args:
         series: for each name its (step, difference) pairs; a difference of 0 can't be drawn.
         limit: a line that is not to be crossed.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = drift({"float64": [(1, 1e-16), (2, 3e-16)]}, limit=1e-12, ax=Figure().subplots())
+    >>> ax.get_yscale()
+    'log'
     """
     ax = _axes(ax, 7, 4.2)
     for place, (name, pairs) in enumerate(series.items()):
@@ -204,6 +234,230 @@ def drift(
     ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="largest weight difference")
     ax.legend(frameon=False)
     return _quiet(ax)
+
+
+class Reliability(NamedTuple):
+    """How confidence and accuracy go together, bin by bin; bins that nobody is in are left out.
+
+    Attributes:
+        confidence, accuracy: (b,) the means within each bin.
+        count: (b,) samples in it.
+        ece: the expected calibration error, the mean of |accuracy - confidence| over the samples
+            (C. Guo et al., On Calibration of Modern Neural Networks, 2017, equation 3).
+
+    >>> reliability([0, 1], [[0.75, 0.25], [0.75, 0.25]]).ece
+    0.25
+    """
+
+    confidence: Any
+    accuracy: Any
+    count: Any
+    ece: float
+
+
+def reliability(truth: Any, probabilities: Any, bins: int = 15) -> Reliability:
+    """Hold confidences against what came true: labels (N,), probabilities (N, K).
+
+    A sample's confidence is its largest probability, in `bins` equal parts of (0, 1]; ties go to
+    the lowest class, as in every accuracy here.
+
+    Raises:
+        ValueError: where probabilities are outside [0, 1], or are not a row for each label.
+
+    >>> held = reliability([0, 0, 1], [[0.8, 0.2], [0.3, 0.7], [0.3, 0.7]], bins=10)
+    >>> held.count.tolist(), held.accuracy.tolist(), round(held.ece, 3)
+    ([2, 1], [0.5, 1.0], 0.2)
+    """
+    truth, given = np.asarray(truth), np.asarray(probabilities, float)
+    if given.ndim != 2 or truth.shape != given.shape[:1] or not len(truth):
+        raise ValueError(
+            f"probabilities have shape {given.shape}, labels {truth.shape}: expected (samples, "
+            "classes) and (samples,), at least one."
+        )
+    if not (np.all(given >= 0) and np.all(given <= 1 + 1e-6)):
+        raise ValueError(
+            f"probabilities lie in [{given.min():.3g}, {given.max():.3g}]: expected [0, 1]. Pass "
+            "logits through softmax first."
+        )
+    confidence, right = given.max(axis=1), given.argmax(axis=1) == truth
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    here = count > 0
+    means = [np.bincount(place, v, bins)[here] / count[here] for v in (confidence, right)]
+    ece = float(np.sum(count[here] * np.abs(means[1] - means[0])) / len(truth))
+    return Reliability(means[0], means[1], count[here], ece)
+
+
+def calibration(
+    truth: Any, probabilities: Mapping[str, Any], *, bins: int = 15, ax: Axes | None = None
+) -> Axes:
+    """A reliability diagram: of what was said with so much confidence, how much was right.
+
+    On the diagonal a reader is as good as it says; under it, it is too sure. A dot's area goes with
+    the samples in its bin, its whisker is the 95 % interval of their accuracy (Wilson's score), and
+    the legend has the expected calibration error.
+
+    Args:
+        probabilities: for each reader's name its (N, K).
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = calibration([0, 1], {"ours": [[0.75, 0.25], [0.75, 0.25]]}, ax=Figure().subplots())
+    >>> ax.get_legend().get_texts()[1].get_text()
+    'ours: ECE 25.0%'
+    """
+    ax = _axes(ax, 5, 5.5)
+    ax.plot([0, 1], [0, 1], color=GREY, ls=":", lw=1.2, label="as good as it says")
+    for place, (name, given) in enumerate(probabilities.items()):
+        held, colour = reliability(truth, given, bins), RUNS[place % len(RUNS)]
+        ax.vlines(held.confidence, *_wilson(held.accuracy, held.count), color=colour, lw=1)
+        ax.plot(held.confidence, held.accuracy, "--" if place else "-", color=colour, lw=1)
+        sizes = 14 + 130 * held.count / held.count.max()
+        said, shape = f"{name}: ECE {held.ece:.1%}", "os^vDP"[place % 6]
+        ax.scatter(held.confidence, held.accuracy, sizes, color=colour, marker=shape, alpha=0.85)
+        ax.plot([], [], shape, color=colour, label=said)  # the legend's, of one size
+    ax.set(xlim=(0, 1.04), ylim=(0, 1.04), aspect="equal", xlabel="confidence", ylabel="accuracy")
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0))
+    return _quiet(ax)
+
+
+def _wilson(share: Any, count: Any, z: float = 1.96) -> tuple[Any, Any]:
+    """The interval of a share (E. B. Wilson, 1927): it stays within [0, 1], and wide for few."""
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = np.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2) * z / (1 + z**2 / count)
+    return middle - half, middle + half
+
+
+def histograms(
+    moments: Sequence[Any],
+    steps: Sequence[float] | None = None,
+    *,
+    log: bool = False,
+    bins: int = 80,
+    ax: Axes | None = None,
+) -> Axes:
+    """How values spread at each moment of training: one ridge a moment, the first at the back.
+
+    Each ridge is as high as the others: it shows where the values lie, not how many there are.
+    Exact zeros (what a ReLU shuts off) would be a spike that hides all the rest, so they are left
+    out of the ridge and their share is written at its end.
+
+    Args:
+        moments: one array of any shape for each moment: a layer's outputs, or its gradients.
+        steps: what to call the moments; 0, 1, 2 ... by default.
+        log: spread the absolute values on a logarithmic scale, as suits gradients.
+
+    Raises:
+        ValueError: where there is no moment, or steps are not one for each.
+
+    To record them, with the first layer's gradients as example::
+
+        kept = []
+        look = lambda epoch, logs: kept.append(model.loss_and_gradients(x[:500], y[:500])[1][0])
+        model.fit(x, y, epochs=10, callbacks=[LambdaCallback(on_epoch_end=look)])
+        plots.histograms(kept, range(1, 11), log=True)
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = histograms([np.array([0.0, 1.0, 2.0, 3.0])], ax=Figure().subplots())
+    >>> [text.get_text() for text in ax.texts]
+    ['25% zero']
+    """
+    names = _moments(moments, steps)
+    ax = _axes(ax, 6, 0.8 + 0.42 * len(names))
+    flat = [np.asarray(values, float).ravel() for values in moments]
+    spread = [np.log10(np.abs(v[v != 0])) if log else v[v != 0] for v in flat]
+    together = np.concatenate(spread) if any(map(len, spread)) else np.zeros(1)
+    low, high = np.percentile(together, [0.1, 99.9])
+    room = 0.03 * (high - low) or 0.5
+    edges = np.linspace(low - room, high + room, bins + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    counts = [np.histogram(values, edges)[0] for values in spread]
+    shades = _shades(len(names))
+    for place, (count, values) in enumerate(zip(counts, flat, strict=True)):
+        floor, layer = -place, 2 * place
+        ridge = floor + 1.8 * count / (count.max() or 1)
+        ax.fill_between(middles, floor, ridge, color=shades[place], lw=0, zorder=2 + layer)
+        ax.plot(middles, ridge, color="white", lw=1, zorder=3 + layer)
+        if len(values) and (zeros := float(np.mean(values == 0))):
+            share = f"{zeros:.0%} zero" if zeros >= 0.005 else "<1% zero"
+            ax.annotate(
+                share, (1.01, floor), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
+            )
+    ax.set(xlim=(edges[0], edges[-1]), ylim=(0.5 - len(names), 2))
+    ax.set_yticks([-place for place in range(len(names))], [f"{name:g}" for name in names])
+    if log:
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+        ax.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$10^{{{power:.0f}}}$"))
+    ax.set(xlabel="absolute value" if log else "value", ylabel="step")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    return ax
+
+
+def gradient_flow(
+    gradients: Mapping[str, Sequence[Any]],
+    steps: Sequence[float] | None = None,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean (solid) and largest (dashed) absolute gradient of each layer, over training.
+
+    A layer whose line falls away from the others' learns no more; one that climbs is about to
+    explode.
+
+    Args:
+        gradients: for each layer's name its gradient, of any shape, at each moment.
+        steps: what to call the moments; 0, 1, 2 ... by default.
+
+    Raises:
+        ValueError: where there is no moment, or steps are not one for each.
+
+    To record them after each epoch, for a model of three Dense layers::
+
+        kept = []
+        look = lambda epoch, logs: kept.append(model.loss_and_gradients(x[:500], y[:500])[1])
+        model.fit(x, y, epochs=10, callbacks=[LambdaCallback(on_epoch_end=look)])
+        names = ["dense", "dense_1", "dense_2"]
+        plots.gradient_flow({name: [g[2 * i] for g in kept] for i, name in enumerate(names)})
+
+    >>> from matplotlib.figure import Figure
+    >>> flow = {"dense": [np.array([0.5, -1.5])], "dense_1": [np.array([2.0])]}
+    >>> ax = gradient_flow(flow, ax=Figure().subplots())
+    >>> [line.get_ydata()[0] for line in ax.get_lines()] == [1.0, 1.5, 2.0, 2.0]
+    True
+    """
+    ax = _axes(ax, 6, 4)
+    for place, (name, moments) in enumerate(gradients.items()):
+        names = _moments(moments, steps)
+        if max(names) > 500:
+            ax.set_xscale("symlog", linthresh=1)  # most happens in the first steps
+        sizes = [np.abs(np.asarray(moment, float)) for moment in moments]
+        mean, most = ([float(f(size)) or np.nan for size in sizes] for f in (np.mean, np.max))
+        colour, marker = RUNS[place % len(RUNS)], "os^vDP"[place % 6]
+        shown: dict[str, Any] = {"color": colour, "marker": marker if len(names) <= 30 else ""}
+        ax.plot(names, mean, "-", lw=1.6, ms=4, label=name, **shown)
+        ax.plot(names, most, "--", lw=1, ms=4, alpha=0.8, **shown)
+    ax.set(yscale="log", xlabel="step", ylabel="|gradient|: mean solid, largest dashed")
+    ax.legend(frameon=False)
+    return _quiet(ax)
+
+
+def _moments(moments: Sequence[Any], steps: Sequence[float] | None) -> list[float]:
+    names = list(range(len(moments)) if steps is None else steps)
+    if not names or len(names) != len(moments):
+        raise ValueError(
+            f"{len(moments)} moments and {len(names)} steps: expected one step for each moment, "
+            "and at least one."
+        )
+    return names
+
+
+def _shades(number: int) -> Any:
+    """From light to dark in the order of time, so that grey print keeps the order."""
+    import matplotlib
+
+    return matplotlib.colormaps["cividis_r"](np.linspace(0.15, 0.85, number))
 
 
 # --- many images in one picture -------------------------------------------------------------------

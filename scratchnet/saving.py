@@ -25,18 +25,32 @@ DTYPES = ("float32", "float64")
 
 
 class State(NamedTuple):
-    """What is saved: `config` in JSON's types, `arrays` of float32 or float64 by name."""
+    """What is saved: `config` in JSON's types, `arrays` of float32 or float64 by name.
+
+    >>> State({"epoch": 3}, {"theta": np.zeros(2)}).config["epoch"]
+    3
+    """
 
     config: dict[str, Any]
     arrays: dict[str, Array]
 
 
 class SavedStateError(ValueError):
-    """A file that is no saved state: which file, what was found, and what to do."""
+    """A file that is no saved state: which file, what was found, and what to do.
+
+    >>> issubclass(SavedStateError, ValueError)
+    True
+    """
 
 
 def save(path: str | os.PathLike[str], state: State) -> None:
-    """Write a state to `path`, which is replaced only once everything is on disk."""
+    """Write a state to `path`, which is replaced only once everything is on disk.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(Path(folder, "state.npz"), State({"epoch": 3}, {"theta": np.zeros(2)}))
+    ...     load(Path(folder, "state.npz")).config
+    {'epoch': 3}
+    """
     target = Path(path)
     config = np.frombuffer(json.dumps(state.config).encode(), np.uint8)
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -51,7 +65,12 @@ def save(path: str | os.PathLike[str], state: State) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> State:
-    """Read a state; `SavedStateError` for a file that is missing, broken or of another kind."""
+    """Read a state; `SavedStateError` for a file that is missing, broken or of another kind.
+
+    >>> load("no-such-file.npz")
+    Traceback (most recent call last):
+    scratchnet.saving.SavedStateError: no-such-file.npz: no such file: expected a saved model.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             arrays = {

@@ -39,7 +39,11 @@ def set_random_seed(seed: int) -> None:
 
 
 def generator(seed: int | np.random.Generator | None = None) -> np.random.Generator:
-    """A Generator from a seed, the given one, or one spawned from the process-wide stream."""
+    """A Generator from a seed, the given one, or one spawned from the process-wide stream.
+
+    >>> generator(0).integers(10) == generator(0).integers(10)
+    np.True_
+    """
     if isinstance(seed, np.random.Generator):
         return seed
     if seed is None:
@@ -82,17 +86,30 @@ def normalize(x: Any, axis: int = -1, order: float = 2) -> Array:
 
 
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any]) -> Array:
-    """(...,) integers in [0, classes) -> (..., classes), 1 at the label and 0 elsewhere."""
+    """(...,) integers in [0, classes) -> (..., classes), 1 at the label and 0 elsewhere.
+
+    >>> one_hot(np.array([1]), 3, np.dtype("float64")).tolist()
+    [[0.0, 1.0, 0.0]]
+    """
     return (labels[..., None] == np.arange(classes)).astype(dtype)
 
 
 def through_float32(value: float) -> float:
-    """The float32 nearest to a Python float: what `tf.cast(value, "float64")` makes of it."""
+    """The float32 nearest to a Python float: what `tf.cast(value, "float64")` makes of it.
+
+    >>> through_float32(0.9)
+    0.8999999761581421
+    """
     return float(np.float32(value))
 
 
 def nearest(what: str, name: Any, names: Iterable[str]) -> str:
-    """`name` if it is one of `names`, else a ValueError that offers the closest of them."""
+    """`name` if it is one of `names`, else a ValueError that offers the closest of them.
+
+    >>> nearest("loss", "msee", ["mse"])
+    Traceback (most recent call last):
+    ValueError: loss='msee': expected one of 'mse'. Did you mean 'mse'?
+    """
     known = list(names)
     if name in known:
         return str(name)
@@ -131,7 +148,12 @@ def _thread_pools() -> ThreadpoolController:
 
 
 def single_threaded_blas() -> AbstractContextManager[Any]:
-    """Hold BLAS to one thread: it splits sums by its threads, and so would the last bits."""
+    """Hold BLAS to one thread: it splits sums by its threads, and so would the last bits.
+
+    >>> with single_threaded_blas():
+    ...     float(np.ones(3) @ np.ones(3))
+    3.0
+    """
     limiter: AbstractContextManager[Any] = _thread_pools().limit(limits=1, user_api="blas")
     return limiter
 
@@ -168,7 +190,11 @@ class Interruptible:
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
-    """(size,) zeros that begin on a cache line (64 bytes)."""
+    """(size,) zeros that begin on a cache line (64 bytes).
+
+    >>> aligned_zeros(3, np.dtype("float64")).ctypes.data % 64
+    0
+    """
     raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)

@@ -3,56 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+import typer
 
-from scratchnet import cli, datasets, runs
+from scratchnet import cli, datasets, pictures, runs
+from scratchnet.cli import compare, door, work
+
+pytest_plugins = ["commandline"]
 
 QUICK = ["compare", "--no-keras", "--engine", "reference"]
 """Nothing to compile: what the engines compute is held elsewhere."""
 
 ALONE = [*QUICK, "--epochs", "2", "--limit", "300"]
+TRAIN = ["train", "--engine", "reference", "--epochs", "2", "--limit", "300"]
 
-
-@pytest.fixture(scope="module")
-def npz(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "digits.npz"
-    (x, y), (x_test, y_test) = datasets.digits.load_data()
-    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
-    return path
-
-
-@pytest.fixture
-def run(npz, tmp_path, monkeypatch):
-    """The command in an empty folder, on the digits."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def invoke(*args: str, data: str | None = str(npz)):
-        extra = ["--data", data] if data and args and args[0] == "compare" else []
-        return CliRunner().invoke(cli.app, [*args, *extra])
-
-    return invoke
-
-
-def start(*args: str, cwd: Path, **environ: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from scratchnet.cli import main; main()", *args]
-    return subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=os.environ | environ,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+COMMANDS = typer.main.get_command(cli.app).commands
 
 
 # --- finding one's way ----------------------------------------------------------------------------
@@ -63,18 +38,55 @@ def test_version(run):
     assert (result.exit_code, result.stdout) == (0, "scratchnet 0.1.0\n")
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_fits_60_columns_and_documents_every_exit_status(run, monkeypatch, flag):
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_fits_60_columns_and_has_examples(run, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERMINAL_WIDTH", "60")
-    result = run("compare", flag, data=None)
+    result = run(*([command] if command else []), "-h", data=None)
     assert result.exit_code == 0
     assert max(map(len, result.stdout.splitlines())) <= 60
     text = " ".join(result.stdout.split())
-    for words in ("Examples", "0: parity holds", "1: it does not", "2: wrong", "130: interrupted"):
-        assert words in text
-    options = "epochs batch-size seed data limit out no-keras float64 unscaled engine threads json"
-    assert all(f"--{option}" in text for option in options.split())
+    assert f"• scratchnet {command or 'doctor'}" in text
+    if command is None:
+        for words in ("0: done", "1: it does", "2: wrong", "70: an internal", "130: interr"):
+            assert words in text
+        assert all(f" {name} " in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_of_the_help_can_be_typed(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = COMMANDS[name]
+    quoted = command.epilog.split("`")[1::2]
+    examples = [line for line in quoted if f"scratchnet {name}" in line]
+    assert examples
+    for line in examples:
+        words = line.split("|")[0].split(">")[0].split()
+        arguments = words[words.index("scratchnet") + 2 :]
+        parsed = command.make_context(name, arguments, obj=[])
+        assert not parsed.args, line
+
+
+def test_compare_and_train_have_one_vocabulary():
+    named = [{o for p in COMMANDS[c].params for o in p.opts} for c in ("train", "compare")]
+    assert named[1] - named[0] == {"--no-keras", "--float64"} and named[0] <= named[1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(["trian"], "train"), (["train", "--epoch", "3"], "--epochs")]
+)
+def test_a_slip_of_the_finger_is_met_with_what_was_meant(run, typed, meant):
+    result = run(*typed, data=None)
+    assert result.exit_code == 2 and meant in result.stderr and result.stdout == ""
+
+
+def test_the_shell_completes_commands_and_options(tmp_path):
+    for words, wanted in (("scratchnet tra", "train"), ("scratchnet train --lim", "--limit")):
+        told = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        code = "from scratchnet.cli import app; app(prog_name='scratchnet')"
+        environ = os.environ | told | {"_SCRATCHNET_COMPLETE": "complete_bash"}
+        done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True)
+        assert done.stdout.decode().split() == [wanted]
 
 
 def test_help_loads_nothing_heavy():
@@ -90,10 +102,10 @@ def test_help_loads_nothing_heavy():
 # --- ours alone -----------------------------------------------------------------------------------
 
 
-def test_ours_alone_trains_and_leaves_a_whole_run(run, tmp_path):
-    result = run(*ALONE, "--out", "mine")
+def test_ours_alone_trains_and_leaves_a_whole_run(whole, tmp_path):
+    result = whole(*ALONE, "--out", "mine")
     assert result.exit_code == 0
-    assert "Trained alone" in result.stdout and "test accuracy" in result.stdout
+    assert "Trained:" in result.stdout and "test accuracy" in result.stdout
     assert "epoch     ours" in result.stderr and "\x1b" not in result.output
     kept = runs.read(tmp_path / "mine")
     ours = kept.result["scratchnet"]
@@ -111,6 +123,8 @@ def test_ours_alone_trains_and_leaves_a_whole_run(run, tmp_path):
     assert all(
         (kept.path / name).read_bytes()[:4] == b"\x89PNG" for name in kept.result["pictures"]
     )
+    assert "<html" in (kept.path / "report.html").read_text()
+    assert str(Path("mine", "report.html")) in result.stdout
 
 
 def cut_score(model):
@@ -145,7 +159,7 @@ def test_json_is_all_of_standard_output(run, tmp_path):
 def test_quiet_prints_the_verdict_only(run):
     result = run(*ALONE, "--quiet")
     assert result.stderr == ""
-    assert result.stdout.startswith("Trained alone") and result.stdout.count("\n") == 1
+    assert result.stdout.startswith("Trained:") and result.stdout.count("\n") == 1
 
 
 def test_a_seed_makes_a_run(run, tmp_path):
@@ -207,10 +221,10 @@ def test_a_line_of_error_is_not_broken_and_its_brackets_are_kept(run, tmp_path, 
 
 
 def test_without_keras_it_says_how_to_install_it_and_trains_alone(run, monkeypatch):
-    monkeypatch.setattr(cli, "_has_keras", lambda: False)
+    monkeypatch.setattr(work, "has_keras", lambda: False)
     args = [arg for arg in ALONE if arg != "--no-keras"]
     result = run(*args)
-    assert result.exit_code == 0 and "Trained alone" in result.stdout
+    assert result.exit_code == 0 and "Trained:" in result.stdout
     assert "pip install 'scratchnet[keras]'" in result.stderr.splitlines()[0]
     result = run(*args, "--float64")
     assert result.exit_code == 2 and "pip install 'scratchnet[keras]'" in result.stderr
@@ -230,7 +244,8 @@ def test_without_mnist_the_digits_are_announced_loudly_even_to_the_quiet(run, mo
 def outcome(npz, **result) -> runs.Outcome:
     data = datasets.load(npz)
     model = runs.build_model(runs.Job(), data)
-    found = {name: data[1][1].astype(int) for name in ("scratchnet", "keras")}
+    certain = np.eye(10)[data[1][1]]
+    found = {name: runs.Scores(certain, certain) for name in ("scratchnet", "keras")}
     agreed = {"same": 9, "of": 10, "only_scratchnet_right": 1, "only_keras_right": 0}
     lockstep = {
         "holds": True,
@@ -239,8 +254,11 @@ def outcome(npz, **result) -> runs.Outcome:
         "largest_weight_difference": 1e-15,
         "difference": None,
     }
-    misread = runs.misread(data[1][1], found)
-    plain = {"lockstep": lockstep, "agreement": agreed | {"mcnemar_p": 1.0}, "misread": misread}
+    plain = {
+        "lockstep": lockstep,
+        "agreement": agreed | {"mcnemar_p": 1.0},
+        "misread": runs.misread(data[1][1], found),
+    }
     for key, value in result.items():
         plain[key] = plain[key] | value if isinstance(value, dict) else value
     return runs.Outcome(model, found, plain)
@@ -270,11 +288,97 @@ def outcome(npz, **result) -> runs.Outcome:
 )
 def test_the_verdict_decides_the_status(run, npz, monkeypatch, tmp_path, result, status, words):
     job = lambda *_: outcome(npz, **result)  # noqa: E731
-    monkeypatch.setattr(cli, "_has_keras", lambda: True)
-    monkeypatch.setattr(cli, "_beside_keras", lambda *_: job)
+    monkeypatch.setattr(work, "has_keras", lambda: True)
+    monkeypatch.setattr(compare, "_beside_keras", lambda *_: job)
     done = run("compare", "--out", "a", "--quiet")
     assert done.exit_code == status and words in " ".join(done.stdout.split())
     assert runs.read(tmp_path / "a").result["parity"] is result["parity"]
+
+
+# --- train ----------------------------------------------------------------------------------------
+
+
+def test_train_is_one_fit_and_ends_at_the_bits_of_a_plain_one(run, npz, tmp_path, monkeypatch):
+    asked, fit = [], runs.Sequential.fit
+
+    def counted(model, *args, **options):
+        asked.append(options.get("epochs", 1))
+        return fit(model, *args, **options)
+
+    monkeypatch.setattr(runs.Sequential, "fit", counted)
+    result = run("train", "--epochs", "3", "--seed", "5", "--out", "a")
+    assert result.exit_code == 0 and asked == [1, 3], "beside the warm-up there is one fit"
+    (x, y), _ = data = datasets.load(npz)
+    plain = runs.build_model(runs.Job(seed=5), data)
+    history = plain.fit(x, y, epochs=3, verbose=0).history
+    kept = runs.read(tmp_path / "a")
+    np.testing.assert_array_equal(kept.model().theta, plain.theta)
+    assert kept.history["scratchnet"]["loss"] == history["loss"]
+    assert kept.result["kind"] == "train" and kept.result["epochs"] == 3
+    assert kept.result["interrupted"] is False and "compared" not in result.stdout
+
+
+def test_verbose_says_more_and_quiet_less(run):
+    told = {flag: run(*TRAIN, "--out", "a", *flag).stderr for flag in ((), ("-v",), ("-q",))}
+    extra = ("Seed 0, batches of 32, engine reference", "Run folder: a", "training: ")
+    assert told["-q",] == "" and "training ..." in told[()]
+    for words in extra:
+        assert words in told["-v",] and words not in told[()]
+
+
+def stop_when(monkeypatch, condition):
+    """Ctrl-C after the first batch for which `condition(model)` holds."""
+    tick = runs.Ticker.on_train_batch_end
+
+    def on_train_batch_end(ticker, batch, logs=None):
+        tick(ticker, batch, logs)
+        if condition(ticker.model):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(runs.Ticker, "on_train_batch_end", on_train_batch_end)
+
+
+def test_ctrl_c_within_an_epoch_leaves_the_run_of_the_finished_ones(run, tmp_path, monkeypatch):
+    run(*TRAIN, "--out", "wanted")
+    stop_when(monkeypatch, lambda model: model.optimizer.iterations == 25)
+    result = run(*TRAIN, "--epochs", "9", "--out", "a")
+    assert result.exit_code == 130
+    assert "Interrupted after 2 of 9 epochs. Trained: " in result.stdout
+    kept, wanted = (runs.read(tmp_path / name) for name in ("a", "wanted"))
+    assert kept.result["interrupted"] is True and kept.result["epochs"] == 2
+    np.testing.assert_array_equal(kept.model().theta, wanted.model().theta)
+    assert kept.model().optimizer.iterations == 20
+    for column in ("loss", "val_loss", "val_accuracy"):
+        assert kept.history["scratchnet"][column] == wanted.history["scratchnet"][column]
+    for name, array in wanted.answers.items():
+        np.testing.assert_array_equal(kept.answers[name], array)
+    assert run("evaluate", "a").exit_code == 0
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_no_folder(run, tmp_path, monkeypatch):
+    stop_when(monkeypatch, lambda model: model.optimizer.iterations == 5)
+    result = run(*TRAIN, "--out", "a")
+    assert result.exit_code == 130 and result.stdout == ""
+    assert result.stderr.splitlines()[-1].startswith("Interrupted before the first epoch")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(pictures, "draw"), (runs.Folder, "save_answers")], ids=["late", "early"]
+)
+def test_ctrl_c_once_trained_leaves_out_the_pictures_and_nothing_else(
+    run, tmp_path, monkeypatch, owner, name
+):
+    honest = getattr(owner, name)
+
+    def stopping(*args):
+        signal.raise_signal(signal.SIGINT)
+        return honest(*args)
+
+    monkeypatch.setattr(owner, name, stopping)
+    assert run(*TRAIN, "--out", "a").exit_code == 130
+    assert runs.read(tmp_path / "a").result["pictures"] == []
+    assert run("evaluate", "a", "-q").exit_code == 0
 
 
 def test_ctrl_c_between_two_files_waits_for_the_second(run, tmp_path, monkeypatch):
@@ -287,53 +391,146 @@ def test_ctrl_c_between_two_files_waits_for_the_second(run, tmp_path, monkeypatc
 
     monkeypatch.setattr(runs.Folder, "save_history", save_history)
     result = run(*ALONE, "--epochs", "5", "--out", "a")
-    assert result.exit_code == 130 and result.stdout == ""
-    kept = runs.models.load_model(tmp_path / "a" / "model.npz")
-    assert kept.optimizer.iterations == 2 * 10
+    assert result.exit_code == 130
+    kept = runs.read(tmp_path / "a")
+    assert kept.model().optimizer.iterations == 2 * 10
+    assert kept.result["epochs"] == len(kept.history["scratchnet"]["loss"]) == 2
+
+
+def test_a_loss_that_is_not_finite_ends_in_a_line_and_leaves_no_folder(run, tmp_path, monkeypatch):
+    honest = runs.build_model
+
+    def wild(*args):
+        model = honest(*args)
+        model.optimizer.learning_rate = 1e30
+        return model
+
+    monkeypatch.setattr(runs, "build_model", wild)
+    with np.errstate(all="ignore"):
+        result = run(*TRAIN, "--out", "a")
+    assert result.exit_code == 1 and "Lower the learning rate" in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
+# --- the door -------------------------------------------------------------------------------------
+
+
+def raising(monkeypatch, error):
+    def check_engine(_):
+        raise error
+
+    monkeypatch.setattr(work, "check_engine", check_engine)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (door.UserError("a: b. Do c."), 2, "Error: a: b. Do c."),
+        (runs.RunError("a", "is b", "Do c"), 2, "Error: a is b. Do c."),
+        (datasets.DatasetError("a", "is b", "Do c"), 2, "Error: a: is b. Do c."),
+        (PermissionError(13, "Permission denied", "a/b"), 2, "Error: a/b: Permission denied."),
+        (ModuleNotFoundError("No module named 'x'"), 2, "Error: No module named 'x'."),
+        (MemoryError("3 GiB"), 2, "Error: not enough memory: 3 GiB. Take less data with --limit."),
+        (FloatingPointError("loss is nan"), 1, "Error: loss is nan."),
+        (ValueError("x has shape (2,)"), 70, "Internal error: ValueError: x has shape (2,). "),
+        (KeyError("k"), 70, "Internal error: KeyError: 'k'. "),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_bug_of_ours_is_told_from_it(
+    run, monkeypatch, error, status, line
+):
+    raising(monkeypatch, error)
+    result = run("train")
+    assert result.exit_code == status and result.stdout == ""
+    assert result.stderr.startswith(line) and result.stderr.count("\n") == 1
+    assert ("--debug" in result.stderr) is (status == 70)
+
+
+@pytest.mark.parametrize("how", ["before", "after", "environment"])
+def test_debug_shows_where_it_happened(run, monkeypatch, how):
+    raising(monkeypatch, door.UserError("no"))
+    if how == "environment":
+        monkeypatch.setenv("SCRATCHNET_DEBUG", "1")
+    result = {
+        "before": lambda: run("--debug", "train"),
+        "after": lambda: run("train", "--epochs", "3", "--debug"),
+        "environment": lambda: run("train"),
+    }[how]()
+    assert result.exit_code == 2 and result.stderr.endswith("Error: no.\n")
+    assert "Traceback" in result.stderr and "in check_engine" in result.stderr
+
+
+def test_what_stands_after_two_dashes_is_not_taken_for_debug(run):
+    result = run("evaluate", "--", "--debug")
+    assert "Error: --debug does not exist" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_a_warning_is_one_line_and_said_once(run, monkeypatch):
+    def check_engine(_):
+        warnings.warn("mind\nthis", stacklevel=1)
+        warnings.warn("mind\nthis", stacklevel=1)
+
+    monkeypatch.setattr(work, "check_engine", check_engine)
+    assert run(*TRAIN, "-q").stderr == "Warning: mind this\n"
+
+
+def test_what_is_logged_below_is_shown_but_not_to_the_quiet(run, monkeypatch, caplog):
+    log = logging.getLogger("scratchnet")
+    monkeypatch.setattr(work, "check_engine", lambda _: log.warning("compiling"))
+    run(*TRAIN, "-q")
+    assert caplog.messages == [] and log.level == logging.NOTSET
+    run(*TRAIN)
+    assert caplog.messages == ["compiling"]
+
+
+def test_an_engine_that_cannot_run_here_is_a_mistake(run, monkeypatch):
+    from scratchnet.engines import compiled
+
+    monkeypatch.setattr(compiled, "unavailable", lambda: "it needs Numba.")
+    result = run("train", "--engine", "compiled")
+    assert result.exit_code == 2 and result.stderr == "Error: --engine compiled: it needs Numba.\n"
 
 
 # --- real processes -------------------------------------------------------------------------------
 
 
-def test_interrupted_it_says_so_and_keeps_the_finished_epochs(tmp_path, npz):
-    args = [*QUICK, "--epochs", "100000", "--data", str(npz), "--out", "a"]
-    process = start(*args, cwd=tmp_path)
-    deadline = time.monotonic() + 120
+def test_interrupted_it_says_so_and_keeps_the_finished_epochs(start, tmp_path, npz):
+    args = ["train", "--engine", "reference", "--epochs", "100000", "--data", str(npz)]
+    process = start(*args, "--out", "a", drawn=True)
+    deadline = time.monotonic() + 300
     while not (tmp_path / "a" / "model.npz").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and out == ""
-    assert err.splitlines()[-1] == "Interrupted: what was finished is kept."
-    assert "Traceback" not in err
-    with pytest.raises(runs.RunError, match="half written: it has no result"):
-        runs.read(tmp_path / "a")
-    epochs = json.loads((tmp_path / "a" / "history.json").read_text())["scratchnet"]["loss"]
-    kept = runs.models.load_model(tmp_path / "a" / "model.npz")
-    assert epochs and kept.optimizer.iterations == len(epochs) * 45
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 130 and "Traceback" not in err
+    kept = runs.read(tmp_path / "a")
+    epochs = kept.history["scratchnet"]["loss"]
+    assert kept.result["epochs"] == len(epochs) and f"after {len(epochs)} of 100000 epochs" in out
+    assert kept.model().optimizer.iterations == len(epochs) * 45
+    assert kept.pictures and "<html" in (tmp_path / "a" / "report.html").read_text()
     assert not list((tmp_path / "a").glob(".*")), "a temporary file stayed"
 
 
-def test_a_terminal_of_60_columns_and_no_color(tmp_path, npz):
+def test_a_terminal_of_60_columns_and_no_color(start, npz):
     """FORCE_COLOR makes rich draw as on a terminal, NO_COLOR takes its colours away again."""
     args = [*ALONE, "--data", str(npz), "--out"]
     shown = {"COLUMNS": "60", "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     plain, coloured = (
-        start(*args, name, cwd=tmp_path, **shown, **extra)
+        start(*args, name, **shown, **extra)
         for name, extra in (("a", {"NO_COLOR": "1"}), ("b", {}))
     )
-    out, err = plain.communicate(timeout=60)
-    vivid = coloured.communicate(timeout=60)[1]
+    out, err = plain.communicate(timeout=300)
+    vivid = coloured.communicate(timeout=300)[1]
     assert plain.returncode == coloured.returncode == 0
     assert "\x1b[3" in vivid and "\x1b[3" not in (out + err).replace("\x1b[3m", "")
     bare = [line for line in out.splitlines() if "\x1b" not in line]
     assert max(map(len, bare)) <= 60
 
 
-def test_a_reader_that_goes_away_is_no_mistake_of_ours(tmp_path, npz):
-    process = start(*ALONE, "--data", str(npz), "--json", cwd=tmp_path)
+def test_a_reader_that_goes_away_is_no_mistake_of_ours(start, npz):
+    process = start(*ALONE, "--data", str(npz), "--json")
     process.stdout.close()
     err = process.stderr.read()
     process.stderr.close()
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     assert "Traceback" not in err and "Error" not in err

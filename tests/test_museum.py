@@ -7,8 +7,9 @@ import re
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from scratchnet import Input, Sequential, config, layers
+from scratchnet import Input, Sequential, cli, config, layers
 from scratchnet.engines import get_engine, reference
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing import kill_matrix as matrix
@@ -102,8 +103,70 @@ def test_run_prints_json_or_a_table(capsys):
 def test_what_is_not_there_is_refused():
     with pytest.raises(ValueError, match="no such bug"):
         matrix.kill_matrix(names=["cosmic ray"])
-    with pytest.raises(ValueError, match="'digits' or 'mnist'"):
+    with pytest.raises(ValueError, match="'digits', 'mnist' or 'best'"):
         matrix.load("cats")
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """`scratchnet museum` on a museum of two bugs, at 60 columns."""
+    monkeypatch.setenv("COLUMNS", "60")
+    few = {name: BUGS[name] for name in ("moments begin at the gradient", "sign")}
+    monkeypatch.setattr(matrix, "BUGS", few)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(cli.app, ["museum", "--quick", "--epochs", "1", *arguments])
+
+    return invoke
+
+
+def test_the_command_prints_the_matrix_within_60_columns(command):
+    done = command()
+    assert done.exit_code == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 60
+    assert re.search(r"moments begin at the gradient +\. \. \. \. x \. +x +!?[+-]\d", done.stdout)
+    said = " ".join(done.stdout.split())
+    assert "2 of 2 caught by a check, 2 called by their names." in said
+    assert "(scikit-learn digits; epochs: 1, seeds: 1)" in said
+    assert "The museum" in done.stderr and "The museum ..." not in done.stdout
+
+
+def test_the_command_prints_json_and_nothing_else(command):
+    done = command("--json")
+    found = json.loads(done.stdout)
+    assert found["trained_on"] == {"data": "scikit-learn digits", "epochs": 1, "seeds": 1}
+    for bug in found["bugs"]:
+        assert bug["caught_by"] and bug["named"] and bug["source"]
+        assert len(bug["accuracy"]["spoiled"]) == 1
+
+
+def test_the_command_fails_where_a_bug_goes_uncaught_or_right_code_is_reported(
+    command, monkeypatch
+):
+    harmless = BUGS["sign"]._replace(plant=lambda network: None)
+    monkeypatch.setattr(matrix, "BUGS", {"sign": harmless})
+    done = command()
+    assert done.exit_code == 1 and "0 of 1 caught" in done.stdout
+    monkeypatch.setattr(matrix, "BUGS", {"sign": BUGS["sign"]})
+    monkeypatch.setitem(matrix.CHECKS, "grumpy", lambda bug: True)
+    done = command()
+    assert done.exit_code == 1
+    assert "Right code was reported by grumpy." in " ".join(done.stdout.split())
+
+
+def test_accuracies_are_of_mnist_where_it_is_found_and_say_so(monkeypatch):
+    digits = matrix.datasets.digits.load_data()
+    asked = []
+
+    def best_available(**options):
+        asked.append(options)
+        return matrix.datasets.Choice("MNIST", "", digits)
+
+    monkeypatch.setattr(matrix.datasets, "best_available", best_available)
+    found = matrix.kill_matrix(names=["sign"], data="best", seeds=1)
+    assert found["trained_on"] == {"data": "MNIST", "epochs": 3, "seeds": 1}
+    assert asked == [{"download": False}]
+    assert "(MNIST; epochs: 3, seeds: 1)" in matrix.caption(found)
 
 
 def test_a_bug_can_be_planted_without_a_model():

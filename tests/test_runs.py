@@ -88,6 +88,39 @@ def test_everyone_sees_the_same_samples_in_a_new_order_each_epoch_and_only_fit_i
     assert all(partner[bytes(image)] == label for image, label in zip(first, labels, strict=True))
 
 
+def test_an_epoch_that_not_everyone_is_through_enters_no_history(data):
+    class Stopped:
+        def __init__(self, model):
+            self.model, self.left = model, 2
+
+        def fit(self, *args, **options):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return self.model.fit(*args, **options)
+
+        def evaluate(self, *args, **options):
+            return self.model.evaluate(*args, **options)
+
+    job = Job(engine="reference")
+    first, second = (runs.build_model(job, data) for _ in range(2))
+    training = runs.train({"a": first, "b": Stopped(second)}, data, job, first.rng)
+    histories = next(training)
+    with pytest.raises(KeyboardInterrupt):
+        next(training)
+    assert [len(column) for run in histories.values() for column in run.values()] == 10 * [1]
+    assert first.optimizer.iterations == 14, "one of them was through it"
+
+
+def test_a_frozen_state_stays_and_comes_back_on_its_engine(data, model):
+    state, before = runs.frozen(model), model.theta.copy()
+    model.fit(*data[0], verbose=0)
+    again = runs.model_of(state, "reference", 2)
+    np.testing.assert_array_equal(again.theta, before)
+    assert again.engine.name == "reference" and again.threads == 2
+    assert again.optimizer.iterations == 0 and runs.config.engine() == "auto"
+
+
 def test_float64_starts_from_the_same_draw_and_leaves_the_setting_alone(data, model):
     exact = runs.build_model(Job(), data, "float64")
     assert exact.theta.dtype == np.float64
@@ -111,6 +144,84 @@ def test_what_was_written_is_read_back(tmp_path, model):
     np.testing.assert_array_equal(run.model().theta, model.theta)
     assert [picture.name for picture in run.pictures] == ["curves.png"]
     assert (run.path / "result.json").stat().st_mode & 0o777 == 0o644
+
+
+def wrong_about(labels, wrong):
+    """Scores of a model that has the first `wrong` images wrong."""
+    answers = labels.astype(int)
+    answers[:wrong] = (answers[:wrong] + 1) % 10
+    certain = np.eye(10, dtype=np.float32)[answers]
+    return runs.Scores(certain, 7 * certain)
+
+
+@pytest.mark.parametrize(("wrong", "kept"), [(0, 0), (3, 3), (1000, 400)])
+def test_answers_are_read_back_with_the_misread_images(tmp_path, model, wrong, kept):
+    (x, y), _ = datasets.digits.load_data()
+    data, scores = ((x, y), (x, y)), wrong_about(y, wrong)
+    misread = runs.misread(y, {"scratchnet": scores})
+    folder = finished(tmp_path / "run", model)
+    folder.save_answers(runs.Outcome(model, {"scratchnet": scores}, {"misread": misread}), data)
+    found = runs.read(tmp_path / "run").answers
+    np.testing.assert_array_equal(found["labels"], y)
+    np.testing.assert_array_equal(found["scratchnet_outputs"], scores.outputs)
+    np.testing.assert_array_equal(found["scratchnet_logits"], scores.logits)
+    rows = found["misread_index"]
+    assert len(rows) == kept == len(set(rows)) and set(rows) <= set(range(wrong))
+    assert not kept or (rows[0], rows[-1]) == (0, wrong - 1)
+    np.testing.assert_array_equal(found["misread_images"], x[rows])
+
+
+def test_scores_are_what_predict_says_and_what_stands_before_the_head(data):
+    model = runs.build_model(Job(engine="reference"), data)
+    outputs, logits = scores = runs.scores_of(model, data[1][0])
+    whole = model.predict(data[1][0], batch_size=runs.TEST_BATCH, verbose=0)
+    np.testing.assert_array_equal(outputs, whole)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), outputs, rtol=1e-6)
+    np.testing.assert_array_equal(scores.answers, outputs.argmax(axis=1))
+
+
+def test_answers_may_be_missing_but_not_damaged(tmp_path, model):
+    folder = finished(tmp_path, model)
+    assert runs.read(tmp_path).answers == {}
+    scores = wrong_about(np.zeros(9, np.uint8), 2)
+    outcome = runs.Outcome(model, {"a": scores}, {"misread": {"index": []}})
+    images, labels = np.zeros((9, 28, 28), np.uint8), np.zeros(9, np.uint8)
+    folder.save_answers(outcome, ((images, labels), (images, labels)))
+    whole = (tmp_path / "answers.npz").read_bytes()
+    flipped = whole[:80] + bytes([whole[80] ^ 255]) + whole[81:]
+    for harmed in (b"", b"no", whole[: len(whole) // 2], flipped):
+        (tmp_path / "answers.npz").write_bytes(harmed)
+        with pytest.raises(RunError, match=r"answers\.npz can't be read"):
+            _ = runs.read(tmp_path).answers
+
+
+def test_an_unfinished_run_is_read_on_request_if_an_epoch_was_finished(tmp_path, model):
+    folder = Folder(tmp_path / "run", "train")
+    with pytest.raises(RunError, match="half written"):
+        runs.read(tmp_path / "run", partial=True)
+    folder.save_model(model)
+    run = runs.read(tmp_path / "run", partial=True)
+    assert run.result == {} and run.history["kind"] == "train"
+    np.testing.assert_array_equal(run.model().theta, model.theta)
+    finished(tmp_path / "run", model)
+    assert runs.read(tmp_path / "run", partial=True).result["parity"] is True
+
+
+def test_a_model_comes_back_on_the_engine_of_its_run(tmp_path, data, model):
+    folder = finished(tmp_path, model)
+    for engine, name in (("reference", "reference"), ("auto", "compiled"), ("steam", "compiled")):
+        folder.save_result({"settings": {"engine": engine, "threads": 1}})
+        again = runs.read(tmp_path).model()
+        assert (again.engine.name, again.threads) == (name, 1)
+
+
+def test_only_a_folder_in_which_nothing_was_kept_is_discarded(tmp_path, model):
+    assert Folder(tmp_path / "new", "train").discard() and not (tmp_path / "new").exists()
+    folder = Folder(tmp_path / "shared", "train")
+    (tmp_path / "shared" / "notes.txt").write_text("mine")
+    assert folder.discard() and (tmp_path / "shared" / "notes.txt").exists()
+    folder.save_model(model)
+    assert not folder.discard() and runs.read(tmp_path / "shared", partial=True)
 
 
 @pytest.mark.parametrize(
@@ -208,9 +319,9 @@ def test_the_environment_names_versions_and_processor_but_nobody():
 def test_misread_and_labels_hold_all_answers():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 50)
-    found = {name: rng.integers(0, 3, 50) for name in "ab"}
+    found = {name: runs.Scores(rng.random((50, 3)), np.zeros((50, 3))) for name in "ab"}
     columns = runs.misread(truth, found)
-    for name, answers in found.items():
+    for name, scores in found.items():
         again = truth.copy()
         again[columns["index"]] = columns[name]
-        np.testing.assert_array_equal(again, answers)
+        np.testing.assert_array_equal(again, scores.answers)

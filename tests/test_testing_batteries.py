@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scratchnet import layers
 from scratchnet.engines import reference
+from scratchnet.inputs import Data
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing.adapters import Candidate
 from scratchnet.testing.batteries import (
@@ -20,6 +21,7 @@ from scratchnet.testing.batteries import (
     check_optimizer,
 )
 from scratchnet.testing.loss_battery import KNOWN
+from scratchnet.testing.strategies import optimizers
 
 
 class Plain:
@@ -120,15 +122,89 @@ def test_our_own_layers_and_activations_pass(name):
     check_activation(*reference.ENGINE.activations[name])
 
 
-@given(seed=st.integers(0, 2**32 - 1))
-def test_no_bug_is_reported_on_right_code(seed):
-    check_layer(layers.Dense(2, "sigmoid"), input_shape=3, rng=seed, examples=2)
-    check_activation(np.tanh, lambda a: 1 - a * a, fed="output", rng=seed)
+SEEDS = st.integers(0, 2**32 - 1)
+"""With HYPOTHESIS_PROFILE=nightly each battery meets right code 10,000 times."""
+
+
+@given(st.sampled_from(sorted(reference.ENGINE.activations)), st.booleans(), SEEDS)
+def test_no_bug_is_reported_on_right_layers(name, use_bias, seed):
+    layer = layers.Dense(2, name, use_bias)
+    check_layer(layer, input_shape=3, rng=seed, examples=2)
+
+
+@given(st.sampled_from(sorted(reference.ENGINE.activations)), SEEDS)
+def test_no_bug_is_reported_on_right_activations(name, seed):
+    check_activation(*reference.ENGINE.activations[name], rng=seed)
+
+
+@given(st.sampled_from(sorted(KNOWN)), SEEDS)
+def test_no_bug_is_reported_on_right_losses(name, seed):
+    check_loss((KNOWN[name], GRADIENTS[name]), against=name, seed=seed)
+
+
+@given(optimizers(), SEEDS)
+def test_no_bug_is_reported_on_right_optimizers(optimizer, seed):
+    check_optimizer(optimizer, seed=seed)
+
+
+@given(st.integers(40, 100), st.integers(2, 16), SEEDS)
+def test_no_bug_is_reported_on_right_batches(samples, size, seed):
+    rng = np.random.default_rng(seed)
+
+    def epoch(x, y, size):
+        return Data(x, y, None).batches(size, rng.permutation(len(x)))
+
+    check_batches(lambda *given: (batch[:2] for batch in epoch(*given)), samples=samples, size=size)
+
+
+def test_another_seed_draws_other_problems():
+    def seen_by(check):
+        seen = set()
+        check(lambda array: seen.add(np.asarray(array).real.tobytes()))
+        return seen
+
+    def loss(seed):
+        def check(note):
+            def value(p, t):
+                note(p)
+                return np.mean((p - t) ** 2)
+
+            check_loss((value, lambda p, t: 2 * (p - t) / p.size), seed=seed)
+
+        return seen_by(check)
+
+    def optimizer(seed):
+        def check(note):
+            class Own:
+                lr = 0.5
+
+                def update(self, params, grads):
+                    for param, grad in zip(params, grads, strict=True):
+                        note(grad)
+                        param -= self.lr * grad
+
+            check_optimizer(Own, rule="sgd", seed=seed)
+
+        return seen_by(check)
+
+    for kind in (loss, optimizer):
+        assert kind(0) == kind(0)
+        assert len(kind(1) - kind(0)) >= 4
 
 
 def test_a_layer_over_the_whole_batch_passes_where_that_is_said():
     check_layer(Batchwise, rows_independent=False)
     assert law(check_layer, Batchwise) == "sum over samples"
+
+
+GRADIENTS = {
+    "softmax_cross_entropy": lambda p, t: (reference.softmax(p) - t) / len(p),
+    "cross_entropy": lambda p, t: -t / p / len(p),
+    "mean_squared_error": lambda p, t: 2 * (p - t) / p.size,
+    "squared_error": lambda p, t: 2 * (p - t) / len(p),
+    "binary_cross_entropy": lambda p, t: ((1 - t) / (1 - p) - t / p) / len(p),
+}
+"""Of the losses of `KNOWN`, each sample's share being 1 / B."""
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -138,15 +214,8 @@ def test_right_losses_pass(name):
     def mean(p, t):
         return np.mean(value(p, t))
 
-    gradients = {
-        "softmax_cross_entropy": lambda p, t: (reference.softmax(p) - t) / len(p),
-        "cross_entropy": lambda p, t: -t / p / len(p),
-        "mean_squared_error": lambda p, t: 2 * (p - t) / p.size,
-        "squared_error": lambda p, t: 2 * (p - t) / len(p),
-        "binary_cross_entropy": lambda p, t: ((1 - t) / (1 - p) - t / p) / len(p),
-    }
-    check_loss((mean, gradients[name]), against=name)
-    check_loss((value, gradients[name]), against=name)  # one number a sample, mean's gradient
+    check_loss((mean, GRADIENTS[name]), against=name)
+    check_loss((value, GRADIENTS[name]), against=name)  # one number a sample, mean's gradient
 
 
 @pytest.mark.parametrize(

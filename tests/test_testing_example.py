@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parent / "example_project"
+README = Path(__file__).parents[1] / "README.md"
 
 
 def run(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -33,7 +34,9 @@ def test_the_example_passes(project):
     assert done.returncode == 0, done.stdout
 
 
-def test_a_planted_transposition_is_named(project):
+@pytest.fixture
+def report(project):
+    """What pytest prints where dW is transposed."""
     layer = project / "scale_shift.py"
     right = "self.dW = self.scaled.T @ dy"
     wrong = "self.dW = (self.scaled.T @ dy).T.reshape(self.W.shape)"
@@ -41,4 +44,23 @@ def test_a_planted_transposition_is_named(project):
     layer.write_text(layer.read_text().replace(right, wrong))
     done = run(project)
     assert done.returncode == 1
-    assert "looks like 'dW transposed'" in done.stdout
+    return done.stdout
+
+
+def test_a_planted_transposition_is_named(report):
+    assert "looks like 'dW transposed'" in report
+
+
+def test_a_failure_shows_the_line_that_called_and_the_message_only(report):
+    assert ">       check_layer(ScaleShift)" in report
+    assert "layer_battery" not in report and "gradcheck" not in report
+
+
+def test_the_readme_shows_what_is_really_printed(report):
+    """Its layer and its test are the example project's, its report the one above."""
+    readme = README.read_text()
+    if "<!-- failing check -->" in readme:
+        shown = readme.split("<!-- failing check -->")[1].split("```text\n")[1].split("```")[0]
+        message = [line[1:].strip() for line in report.splitlines() if line.startswith("E  ")]
+        message[0] = message[0].removeprefix("scratchnet.testing.failure.LawError: ")
+        assert [line.strip() for line in shown.splitlines()] == message

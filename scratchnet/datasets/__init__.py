@@ -29,7 +29,11 @@ __all__ = [
 
 
 class Choice(NamedTuple):
-    """A data set and the line that tells the user which one it is."""
+    """A data set and the line that tells the user which one it is.
+
+    >>> Choice("MNIST", "Data: MNIST, ...", digits.load_data()).reason
+    ''
+    """
 
     name: str
     """`"MNIST"`, `"scikit-learn digits"`, or the path of a data set of the user's own."""
@@ -50,6 +54,10 @@ def best_available(
     is the user's wish gone wrong and stays a `DatasetError`; `classes` bounds the labels of `path`.
     The line of the result reads, for example,
     `Data: MNIST, 60,000 training and 10,000 test images, from data/mnist.npz`.
+
+    >>> choice = best_available(download=False)
+    >>> choice.name in ("MNIST", "scikit-learn digits"), choice.line[:6]
+    (True, 'Data: ')
     """
     if path is not None:
         data = load(path, classes=classes)

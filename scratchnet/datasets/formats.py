@@ -58,7 +58,11 @@ class DatasetError(ValueError):
 
 
 class DatasetUnavailableError(DatasetError):
-    """Nothing is broken: the data set is simply nowhere to be had."""
+    """Nothing is broken: the data set is simply nowhere to be had.
+
+    >>> issubclass(DatasetUnavailableError, DatasetError)
+    True
+    """
 
 
 class _Array(NamedTuple):
@@ -77,6 +81,10 @@ def read(path: str | os.PathLike[str], *, classes: int = 256) -> Data:
     size in both parts; labels are (N,) integers in 0 .. classes - 1 and come back as uint8.
 
     Raises `DatasetError` for everything else.
+
+    >>> read("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    scratchnet.datasets.formats.DatasetError: ...
     """
     path = os.fspath(path)
     if os.path.isdir(path):

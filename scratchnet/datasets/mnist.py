@@ -63,7 +63,11 @@ SOURCES: tuple[tuple[RemoteFile, ...], ...] = (
 
 
 class Origin(NamedTuple):
-    """Where MNIST comes from."""
+    """Where MNIST comes from.
+
+    >>> Origin("path", "mnist.npz", (), {}, ()).place
+    'path'
+    """
 
     place: str
     """`"path"`, `"SCRATCHNET_DATA"`, `"Keras's cache"`, `"scratchnet's cache"` or `"download"`."""
@@ -93,6 +97,10 @@ def load_data(path: str | os.PathLike[str] | None = "mnist.npz", *, download: bo
     cache is passed over with a warning.
 
     Source: https://keras.io/api/datasets/mnist/ (signature and arrays).
+
+    >>> load_data("no/such/folder", download=False)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    scratchnet.datasets.formats.DatasetError: ...
     """
     return locate(path, download=download)[1]
 
@@ -102,6 +110,10 @@ def find(path: str | os.PathLike[str] | None = "mnist.npz") -> Origin:
 
     The files are read and verified, not just looked for. Raises `DatasetError` as `load_data` does,
     except that a missing MNIST is an answer: place `"download"`, path None.
+
+    >>> find("no/such/folder")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    scratchnet.datasets.formats.DatasetError: ...
     """
     return _search(path)[0]
 
@@ -109,7 +121,12 @@ def find(path: str | os.PathLike[str] | None = "mnist.npz") -> Origin:
 def locate(
     path: str | os.PathLike[str] | None = "mnist.npz", *, download: bool = True
 ) -> tuple[Origin, Data]:
-    """What `load_data` returns, and where it came from."""
+    """What `load_data` returns, and where it came from.
+
+    >>> locate("no/such/folder", download=False)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    scratchnet.datasets.formats.DatasetError: ...
+    """
     origin, data = _search(path)
     for finding in origin.skipped:
         warnings.warn(f"passed over: {finding}", stacklevel=3)
@@ -130,7 +147,12 @@ def locate(
 
 
 def matches(data: Data) -> bool:
-    """Whether these four arrays are MNIST's."""
+    """Whether these four arrays are MNIST's.
+
+    >>> from scratchnet.datasets import digits
+    >>> matches(digits.load_data())
+    False
+    """
     return _difference(data) is None
 
 

@@ -25,7 +25,12 @@ ENGINE_NAMES = ("reference", "compiled")
 
 
 class Activation(NamedTuple):
-    """A function of the pre-activations and its derivative, one under the other."""
+    """A function of the pre-activations and its derivative, one under the other.
+
+    >>> twice = Activation(lambda Z: 2 * Z, lambda dA, Z, A: 2 * dA)
+    >>> twice.backward(np.ones(1), np.ones(1), twice.forward(np.ones(1))).tolist()
+    [2.0]
+    """
 
     forward: Callable[[Array], Array]
     """(Z) -> A, any shape (B, ...)."""
@@ -34,7 +39,13 @@ class Activation(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss of each sample and its derivative. `F` is what the loss reads: Z or A, (B, K)."""
+    """A loss of each sample and its derivative. `F` is what the loss reads: Z or A, (B, K).
+
+    >>> forward, backward = get_engine("reference").losses["mean_squared_error"]
+    >>> losses, cache = forward(np.array([[3.0]]), np.array([[1.0]]))
+    >>> losses.tolist(), backward(np.ones(1), np.array([[1.0]]), cache).tolist()
+    ([4.0], [[4.0]])
+    """
 
     forward: Callable[[Array, Array], tuple[Array, Any]]
     """(F, T) -> losses (B,), cache. T (B, K) holds the targets."""
@@ -73,7 +84,11 @@ class Plan(NamedTuple):
 @dataclass(frozen=True)
 class Engine:
     """The contract. Arrays keep their dtype through every function, and inputs are not written to
-    except where an argument is said to be updated in place."""
+    except where an argument is said to be updated in place.
+
+    >>> sorted(get_engine("reference").activations)
+    ['linear', 'relu', 'sigmoid', 'softmax', 'tanh']
+    """
 
     name: str
     dense: Callable[[Array, Array, Array | None], Array]

@@ -67,7 +67,7 @@ def _cached(function: Callable[..., Any]) -> Any:
         return njit(nogil=True, _nrt=False, error_model="numpy")(function)
 
 
-class _Teller(event.Listener):  # type: ignore[misc]
+class _Teller(event.Listener):
     """Says once in a process, in the log `scratchnet`, that something is being compiled."""
 
     said = False
@@ -231,55 +231,59 @@ class Layout:
     def __init__(self, plan: Plan, batch: int, threads: int, compressed: bool) -> None:
         check(plan)
         self.plan, self.dtype, self.size_of_batch = plan, np.dtype(plan.dtype), batch
-        quarter = 16 // self.dtype.itemsize
-        one = 4 * quarter
-        # Rows of a node that are whole pages apart would fall on the same places of the cache.
-        stride = _up(batch, k.SQUARE)
-        stride += one if stride * self.dtype.itemsize % 1024 == 0 else 0
-        code, self.slots, numbers = _optimizer(plan.optimizer, plan.constants)
-        panels, strips = [], []
         self.layers = np.zeros((len(plan.layers) + 1, 11), np.int64)
+        parameters = self._lay_out_weights()
+        self.blocks, self.chunks = _blocks(int(self.layers[0, k.ROWS]), compressed)
+        code, self.slots, self.constants = _optimizer(plan.optimizer, plan.constants)
+        stride = _up(batch, k.SQUARE)
+        if stride * self.dtype.itemsize % 1024 == 0:
+            # Rows of a node that are whole pages apart would fall on the same places of the cache.
+            stride += ALIGNMENT // self.dtype.itemsize
+        after = parameters * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row
+        scratch = (int(np.diff(self.blocks).max()) + 8) * 64 + 64
+        sums = k.CHUNKS * self.layers[0, k.COLUMNS] * stride
+        inputs = 0 if compressed else 2 * self.layers[0, k.ROWS] * stride
+        node = self._lay_out_nodes(after, stride)
+        sizes = sums, node, node, 3 * stride, threads * scratch, inputs
+        first = int(self.layers[-2, k.SIDE] + self.layers[-2, k.COLUMNS] * stride)
+        *places, self.numbers = (first + sum(sizes[:n]) for n in range(len(sizes) + 1))
+        # Threads share what is above the first layer only where it takes longer than to share it.
+        upper = sum(int(row[k.ROWS] * row[k.COLUMNS]) for row in self.layers[1:-1])
+        shared = threads > 1 and upper * batch > SHARED_WORK
+        codes = [LOSSES[plan.loss], plan.reads == "A", code, stride, parameters, *places]
+        codes[k.EACH :] = scratch, codes[-1], shared
+        self.codes = np.array(codes, np.int64)
+
+    def _lay_out_weights(self) -> int:
+        """Panels and strips of every layer; returns how many numbers they take."""
+        quarter = 16 // self.dtype.itemsize
+        panels: list[tuple[int, int, int]] = []
+        strips: list[tuple[int, int, int, int]] = []
         at = 0
-        for row, (inputs, outputs, bias, activation) in zip(self.layers, plan.layers, strict=False):
+        for row, spec in zip(self.layers, self.plan.layers, strict=False):
+            inputs, outputs, bias, activation = spec
             rows = _up(inputs + bias, 4 if strips else k.SQUARE)
             row[:7] = inputs, outputs, bias, rows, ACTIVATIONS[activation], len(panels), len(strips)
             column = 0
             for quarters in _panels(outputs, quarter):
                 panels.append((at, quarters, column))
-                for width in (quarters // 4 * one, quarters % 4 * quarter):
+                for width in (quarters // 4 * 4 * quarter, quarters % 4 * quarter):
                     if width:
                         strips.append((at, width, column, column + width))
                     at, column = at + rows * width, column + width
             row[k.COLUMNS] = _up(column, k.SQUARE)
         self.layers[-1, k.PANELS : k.STRIPS + 1] = len(panels), len(strips)
         self.panels, self.strips = np.array(panels, np.int64), np.array(strips, np.int64)
-        self.blocks, self.chunks = _blocks(int(self.layers[0, k.ROWS]), compressed)
-        slot, at = at, at * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row
+        return at
+
+    def _lay_out_nodes(self, at: int, stride: int) -> int:
+        """Every layer's node, its gradient and the rows of that from `at` on; the last's size."""
+        height = 0
         for row in self.layers[:-1]:
-            height = max(_up(row[k.OUTPUTS] + 1, k.SQUARE), row[k.COLUMNS]) * stride
+            height = max(_up(int(row[k.OUTPUTS]) + 1, k.SQUARE), int(row[k.COLUMNS])) * stride
             row[k.NODE : k.SIDE + 1] = at, at + height, at + 2 * height
-            at += 2 * height + row[k.COLUMNS] * stride
-        places = [at]
-        tallest = int(np.diff(self.blocks).max())
-        each = (tallest + 8) * 64 + 64
-        first, last = self.layers[0], self.layers[-2]
-        height = max(_up(last[k.OUTPUTS] + 1, k.SQUARE), last[k.COLUMNS]) * stride
-        sizes = (
-            k.CHUNKS * first[k.COLUMNS] * stride,
-            height,
-            height,
-            3 * stride,
-            threads * each,
-            0 if compressed else 2 * first[k.ROWS] * stride,
-        )
-        places = [at, *(at + np.cumsum(sizes))]
-        self.numbers = int(places.pop())
-        head = LOSSES[plan.loss], plan.reads == "A", code, stride, slot
-        # Threads share what is above the first layer only where it takes longer than to share it.
-        upper = sum(int(row[k.ROWS] * row[k.COLUMNS]) for row in self.layers[1:-1])
-        shared = threads > 1 and upper * batch > SHARED_WORK
-        self.codes = np.array([*head, *places[:5], each, places[5], shared], np.int64)
-        self.constants = numbers
+            at += 2 * height + int(row[k.COLUMNS]) * stride
+        return height
 
     def pairs(self, flat: Array, M: Array, slot: int = 0) -> list[tuple[Array, Array]]:
         """Each strip of parameters (of moments, slot > 0) twice, as equal matrices: a view of the

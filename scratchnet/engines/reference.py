@@ -3,7 +3,8 @@
 This is the lesson and the oracle: if you read one file, read this one. Every function works in any
 floating dtype, and the forwards in complex ones too, so that the complex step (`gradcheck.py`) can
 differentiate the very code that trains: where a function branches, it branches on the real part.
-It refuses to be clever; what speed asks for stands in `compiled.py`. Read `layers.py` next.
+It refuses to be clever; what speed asks for stands in `compiled.py`. `scratchnet explain` shows it
+at work in every stage from Z1 to new. Read `layers.py` next.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ EPSILON = 1e-7
 
 
 def dense(X: Array, W: Array, b: Array | None) -> Array:
-    """Z = X W + b, or Z_bo = sum_i X_bi W_io + b_o.  X (B, I), W (I, O), b (O,) -> Z (B, O)."""
+    """Z = X W + b, or Z_bo = sum_i X_bi W_io + b_o.  X (B, I), W (I, O), b (O,) -> Z (B, O).
+
+    >>> dense(np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]]), np.array([0.5])).tolist()
+    [[11.5]]
+    """
     Z: Array = X @ W
     if b is not None:
         Z += b
@@ -37,6 +42,13 @@ def dense_backward(
         dW_io = sum_b X_bi dZ_bo    every sample that used the weight has a say
         db_o  = sum_b dZ_bo
         dX_bi = sum_o dZ_bo W_io    every output that the input fed has a say
+
+    >>> X, W = np.array([[1.0, 2.0]]), np.array([[3.0], [4.0]])
+    >>> dW, db = np.zeros((2, 1)), np.zeros(1)
+    >>> dense_backward(np.array([[10.0]]), X, W, dW, db, need_dX=True).tolist()
+    [[30.0, 40.0]]
+    >>> dW.tolist(), db.tolist()
+    ([[10.0], [20.0]], [10.0])
     """
     np.matmul(X.T, dZ, out=dW)
     if db is not None:
@@ -48,22 +60,40 @@ def dense_backward(
 
 
 def linear(Z: Array) -> Array:
-    """A = Z."""
+    """A = Z.
+
+    >>> linear(np.array([-1.0, 2.0])).tolist()
+    [-1.0, 2.0]
+    """
     return Z
 
 
 def linear_backward(dA: Array, Z: Array, A: Array) -> Array:
-    """A = Z, so dZ = dA."""
+    """A = Z, so dZ = dA.
+
+    >>> Z = np.array([-1.0, 2.0])
+    >>> linear_backward(np.array([5.0, 6.0]), Z, linear(Z)).tolist()
+    [5.0, 6.0]
+    """
     return dA
 
 
 def relu(Z: Array) -> Array:
-    """A = max(Z, 0)."""
+    """A = max(Z, 0).
+
+    >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
+    [0.0, 0.0, 2.0]
+    """
     return np.where(Z.real > 0, Z, np.zeros_like(Z))
 
 
 def relu_backward(dA: Array, Z: Array, A: Array) -> Array:
-    """A = max(Z, 0), so dZ = dA where Z > 0, else 0. At Z = 0 itself 0, as in TensorFlow."""
+    """A = max(Z, 0), so dZ = dA where Z > 0, else 0. At Z = 0 itself 0, as in TensorFlow.
+
+    >>> Z = np.array([-1.0, 0.0, 2.0])
+    >>> relu_backward(np.array([5.0, 6.0, 7.0]), Z, relu(Z)).tolist()
+    [0.0, 0.0, 7.0]
+    """
     return np.where(Z.real > 0, dA, np.zeros_like(dA))
 
 
@@ -71,34 +101,60 @@ def sigmoid(Z: Array) -> Array:
     """A = 1 / (1 + exp(-Z)).
 
     With e = exp(-|Z|), which can't overflow: 1 / (1 + e) where Z >= 0, else e / (1 + e).
+
+    >>> sigmoid(np.array([0.0, -1000.0, 1000.0])).tolist()
+    [0.5, 0.0, 1.0]
     """
     e = np.exp(np.where(Z.real >= 0, -Z, Z))
     return np.where(Z.real >= 0, np.ones_like(e), e) / (1 + e)
 
 
 def sigmoid_backward(dA: Array, Z: Array, A: Array) -> Array:
-    """A = 1 / (1 + exp(-Z)), so dZ = dA A (1 - A)."""
+    """A = 1 / (1 + exp(-Z)), so dZ = dA A (1 - A).
+
+    >>> Z = np.array([0.0, 1000.0])
+    >>> sigmoid_backward(np.array([8.0, 8.0]), Z, sigmoid(Z)).tolist()
+    [2.0, 0.0]
+    """
     return dA * A * (1 - A)
 
 
 def tanh(Z: Array) -> Array:
-    """A = tanh(Z)."""
+    """A = tanh(Z).
+
+    >>> tanh(np.array([0.0, 1000.0])).tolist()
+    [0.0, 1.0]
+    """
     return np.tanh(Z)
 
 
 def tanh_backward(dA: Array, Z: Array, A: Array) -> Array:
-    """A = tanh(Z), so dZ = dA (1 - A^2)."""
+    """A = tanh(Z), so dZ = dA (1 - A^2).
+
+    >>> Z = np.array([0.0, 1000.0])
+    >>> tanh_backward(np.array([5.0, 5.0]), Z, tanh(Z)).tolist()
+    [5.0, 0.0]
+    """
     return dA * (1 - A * A)
 
 
 def softmax(Z: Array) -> Array:
-    """A_bk = exp(Z_bk) / sum_j exp(Z_bj); the largest Z is taken off first, so that exp <= 1."""
+    """A_bk = exp(Z_bk) / sum_j exp(Z_bj); the largest Z is taken off first, so that exp <= 1.
+
+    >>> softmax(np.log(np.array([[1.0, 3.0]]))).round(12).tolist()
+    [[0.25, 0.75]]
+    """
     e = np.exp(Z - np.max(Z.real, axis=-1, keepdims=True))
     return e / np.sum(e, axis=-1, keepdims=True)
 
 
 def softmax_backward(dA: Array, Z: Array, A: Array) -> Array:
-    """A_k = exp(Z_k) / sum, so dA_k/dZ_j = A_k ([k = j] - A_j) and dZ = A (dA - sum_k dA_k A_k)."""
+    """A_k = exp(Z_k) / sum, so dA_k/dZ_j = A_k ([k = j] - A_j) and dZ = A (dA - sum_k dA_k A_k).
+
+    >>> A = np.array([[0.25, 0.75]])
+    >>> softmax_backward(np.array([[16.0, 0.0]]), np.log(A), A).tolist()  # 16 * 1/4 * (1 - 1/4)
+    [[3.0, -3.0]]
+    """
     return A * (dA - np.sum(dA * A, axis=-1, keepdims=True))
 
 
@@ -106,7 +162,12 @@ def softmax_backward(dA: Array, Z: Array, A: Array) -> Array:
 
 
 def softmax_cross_entropy(Z: Array, T: Array) -> tuple[Array, Array]:
-    """l_b = -sum_k T_bk log softmax(Z)_bk.  Z, T (B, K) -> l (B,), cache log softmax(Z) (B, K)."""
+    """l_b = -sum_k T_bk log softmax(Z)_bk.  Z, T (B, K) -> l (B,), cache log softmax(Z) (B, K).
+
+    >>> losses, _ = softmax_cross_entropy(np.log(np.array([[1.0, 3.0]])), np.array([[0.0, 1.0]]))
+    >>> np.exp(-losses).round(12).tolist()
+    [0.75]
+    """
     shifted = Z - np.max(Z.real, axis=-1, keepdims=True)
     log_p = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
     return -np.sum(T * log_p, axis=-1), log_p
@@ -116,6 +177,11 @@ def softmax_cross_entropy_backward(dl: Array, T: Array, log_p: Array) -> Array:
     """l = -sum_k T_k log softmax(Z)_k, so dZ = dl (softmax(Z) sum(T) - T); sum(T) is 1 for labels.
 
     This is why no sigmoid' appears when the loss reads the logits: the exponentials cancel.
+
+    >>> T = np.array([[0.0, 1.0]])
+    >>> _, log_p = softmax_cross_entropy(np.log(np.array([[1.0, 3.0]])), T)
+    >>> softmax_cross_entropy_backward(np.ones(1), T, log_p).round(12).tolist()
+    [[0.25, -0.25]]
     """
     return dl[:, None] * (np.exp(log_p) * np.sum(T, axis=-1, keepdims=True) - T)
 
@@ -124,6 +190,10 @@ def normalized_cross_entropy(P: Array, T: Array) -> tuple[Array, Any]:
     """l_b = -sum_k T_bk log clip(P_bk / sum_j P_bj).  First normalise, then clip to [e, 1 - e].
 
     Keras's JAX and PyTorch backends, and `categorical_crossentropy` on all of them.
+
+    >>> losses, _ = normalized_cross_entropy(np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]]))
+    >>> np.exp(-losses).round(12).tolist()
+    [0.75]
     """
     total = np.sum(P, axis=-1, keepdims=True)
     Q = P / total
@@ -134,7 +204,13 @@ def normalized_cross_entropy(P: Array, T: Array) -> tuple[Array, Any]:
 
 def normalized_cross_entropy_backward(dl: Array, T: Array, cache: Any) -> Array:
     """l = -sum_k T_k log Q_k with Q = P / sum(P), so dQ = -dl T / Q where Q was not clipped, and
-    dP = (dQ - sum_k dQ_k Q_k) / sum(P)."""
+    dP = (dQ - sum_k dQ_k Q_k) / sum(P).
+
+    >>> P, T = np.array([[1.0, 3.0]]), np.array([[1.0, 0.0]])
+    >>> _, cache = normalized_cross_entropy(P, T)
+    >>> normalized_cross_entropy_backward(np.ones(1), T, cache).tolist()
+    [[-0.75, 0.25]]
+    """
     Q, total, inside = cache
     dQ = np.where(inside, -dl[:, None] * T / np.where(inside, Q, 1), np.zeros_like(Q))
     return (dQ - np.sum(dQ * Q, axis=-1, keepdims=True)) / total
@@ -144,6 +220,10 @@ def clipped_cross_entropy(P: Array, T: Array) -> tuple[Array, Any]:
     """l_b = -sum_k T_bk log softmax(log clip(P))_bk.  First clip to [e, 1 - e], then normalise.
 
     `sparse_categorical_crossentropy` of Keras on TensorFlow, for outputs without known logits.
+
+    >>> losses, _ = clipped_cross_entropy(np.array([[0.2, 0.6]]), np.array([[0.0, 1.0]]))
+    >>> np.exp(-losses).round(12).tolist()
+    [0.75]
     """
     inside = (P.real >= EPSILON) & (P.real <= 1 - EPSILON)
     clipped = np.where(inside, P, np.clip(P.real, EPSILON, 1 - EPSILON))
@@ -152,19 +232,35 @@ def clipped_cross_entropy(P: Array, T: Array) -> tuple[Array, Any]:
 
 
 def clipped_cross_entropy_backward(dl: Array, T: Array, cache: Any) -> Array:
-    """With F = log clip(P): dP = dF / P where P was not clipped, else 0."""
+    """With F = log clip(P): dP = dF / P where P was not clipped, else 0.
+
+    >>> P, T = np.array([[0.2, 0.6]]), np.array([[1.0, 0.0]])
+    >>> _, cache = clipped_cross_entropy(P, T)
+    >>> clipped_cross_entropy_backward(np.ones(1), T, cache).round(12).tolist()
+    [[-3.75, 1.25]]
+    """
     clipped, inside, log_p = cache
     return np.where(inside, softmax_cross_entropy_backward(dl, T, log_p) / clipped, 0 * clipped)
 
 
 def mean_squared_error(A: Array, T: Array) -> tuple[Array, Array]:
-    """l_b = mean_k (A_bk - T_bk)^2."""
+    """l_b = mean_k (A_bk - T_bk)^2.
+
+    >>> losses, _ = mean_squared_error(np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]]))
+    >>> losses.tolist()
+    [2.5]
+    """
     difference = A - T
     return np.mean(difference * difference, axis=-1), difference
 
 
 def mean_squared_error_backward(dl: Array, T: Array, difference: Array) -> Array:
-    """l = sum_k (A_k - T_k)^2 / K, so dA = dl 2 (A - T) / K."""
+    """l = sum_k (A_k - T_k)^2 / K, so dA = dl 2 (A - T) / K.
+
+    >>> A, T = np.array([[1.0, 3.0]]), np.array([[0.0, 1.0]])
+    >>> mean_squared_error_backward(np.ones(1), T, mean_squared_error(A, T)[1]).tolist()
+    [[1.0, 2.0]]
+    """
     return dl[:, None] * (2 / difference.shape[-1]) * difference
 
 
@@ -182,6 +278,11 @@ def sgd(
     """theta -= lr g; with momentum: u = mu u - lr g, then theta += u, or mu u - lr g (Nesterov).
 
     Source: Keras, optimizers/sgd.py; Sutskever et al. 2013, section 2, for Nesterov's form.
+
+    >>> theta, velocity = np.array([1.0]), np.zeros(1)
+    >>> sgd(theta, np.array([2.0]), velocity, learning_rate=0.5, momentum=0.5, nesterov=False)
+    >>> theta.tolist(), velocity.tolist()
+    ([0.0], [-1.0])
     """
     step = grad * learning_rate
     if velocity is None:
@@ -210,6 +311,11 @@ def adam(
     (AMSGrad) the root is taken of the largest v so far.
     Source: Kingma & Ba 2015, section 2, last paragraph; Reddi et al. 2018, algorithm 2; Keras,
     optimizers/adam.py.
+
+    >>> theta, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
+    >>> adam(theta, np.array([2.0]), m, v, None, 0.5, 0.5, 0.25, 1.0)
+    >>> theta.tolist(), m.tolist(), v.tolist()  # 1 - 0.5 * 1 / (sqrt(1) + 1)
+    ([0.75], [1.0], [1.0])
     """
     m += (grad - m) * one_minus_beta_1
     # Pixels that are never on have gradients that only decay: their m would sink into denormal

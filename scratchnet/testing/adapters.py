@@ -31,6 +31,14 @@ class Candidate:
     Attributes:
         name: for messages.
         integer: whether parameters may be overwritten with small integers.
+
+    >>> class Double(Candidate):
+    ...     def forward(self, x):
+    ...         return 2 * x
+    ...     def backward(self, dy):
+    ...         return 2 * dy, {}
+    >>> from scratchnet.testing.batteries import check_layer
+    >>> check_layer(Double(), input_shape=(3,))
     """
 
     name = "layer"

@@ -219,7 +219,11 @@ def _shares(reduction: str, weights: list[Fraction] | None, size: int) -> list[F
 
 
 class Exact(NamedTuple):
-    """What a batch really gives: `loss`, `outputs` (B, K) and `gradient` (P,), as Fractions."""
+    """What a batch really gives: `loss`, `outputs` (B, K) and `gradient` (P,), as Fractions.
+
+    >>> Exact(Fraction(1, 3), [[Fraction(2)]], [Fraction(0)]).loss
+    Fraction(1, 3)
+    """
 
     loss: Fraction
     outputs: list[list[Fraction]]
@@ -276,7 +280,15 @@ def ulps(given: Any, right: Fraction, scale: float | None = None) -> float:
 
 def largest_term(network: Network, batch: Data) -> float:
     """The largest number that may cancel on the way forward: every |x|, |w| and |b| added up, layer
-    by layer. No activation's slope exceeds 1, and none that is bounded exceeds 1 itself."""
+    by layer. No activation's slope exceeds 1, and none that is bounded exceeds 1 itself.
+
+    >>> from scratchnet import Input, Sequential
+    >>> model = Sequential([Input((1,)), Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> model.set_weights([np.array([[-2.0]]), np.array([1.0])])
+    >>> largest_term(model, model._check(np.array([[3.0]]), np.array([[5.0]])))  # 6 + 1, and 1
+    8.0
+    """
     below, largest = np.abs(np.asarray(batch.x, np.float64)), 1.0
     absolute = network.views(np.abs(network.theta))
     for layer, params in zip(network.layers, absolute, strict=True):
@@ -294,6 +306,13 @@ def errors(network: Network, batch: Data) -> dict[str, float]:
     coordinate: S takes the forward pass as given, so this is large where the forward pass itself
     cancelled, and where rounding put a ReLU's Z on the other side of 0. `gradient, in all` is in
     ulps of the largest S times the largest term. `loss in its own ulps` has no mercy.
+
+    >>> from scratchnet import Input, Sequential
+    >>> model = Sequential([Input((1,)), Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])
+    >>> set(errors(model, model._check(np.array([[3.0]]), np.array([[5.0]]))).values())
+    {0.0}
     """
     right, size = exact(network, batch), largest_term(network, batch)
     S = gradient_scale(network, batch)

@@ -8,6 +8,7 @@ right ones is why this package exists. Read `museum.py` for the bugs themselves.
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -251,13 +252,16 @@ def _loss(engine: Any, bug: Bug) -> None:
 Arrays = tuple[tuple[Array, Array], tuple[Array, Array]]
 
 
-def load(name: str) -> Arrays:
-    """`digits` (bundled) or `mnist` (needs the files)."""
+def load(name: str) -> tuple[str, Arrays]:
+    """Its name and arrays: `digits` (bundled), `mnist`, or `best`, which is MNIST where found."""
     if name == "digits":
-        return datasets.digits.load_data()
+        return datasets.digits.NAME, datasets.digits.load_data()
     if name == "mnist":
-        return datasets.mnist.load_data()
-    raise ValueError(f"data={name!r}: expected 'digits' or 'mnist'.")
+        return "MNIST", datasets.mnist.load_data()
+    if name == "best":
+        found = datasets.best_available(download=False)
+        return found.name, found.data
+    raise ValueError(f"data={name!r}: expected 'digits', 'mnist' or 'best'.")
 
 
 def accuracy(setting: Setting, data: Arrays, epochs: int, seed: int, bug: Bug | None) -> float:
@@ -280,8 +284,10 @@ def accuracy(setting: Setting, data: Arrays, epochs: int, seed: int, bug: Bug | 
 class Accuracies:
     """Right runs, trained once for each setting and kept."""
 
-    def __init__(self, data: str, epochs: int, seeds: int):
-        self.data, self.epochs, self.seeds = load(data), epochs, seeds
+    def __init__(self, data: str, epochs: int | None, seeds: int):
+        self.name, self.data = load(data)
+        self.epochs = epochs or (3 if self.name == "MNIST" else 10)
+        self.seeds = seeds
         self.kept: dict[Setting, list[float]] = {}
 
     def of(self, bug: Bug) -> dict[str, Any]:
@@ -309,7 +315,7 @@ def kill_matrix(
     names: Iterable[str] | None = None,
     with_accuracy: bool = True,
     data: str = "digits",
-    epochs: int = 10,
+    epochs: int | None = None,
     seeds: int = 3,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -318,12 +324,13 @@ def kill_matrix(
     Args:
         names: some of the museum's bugs; all of them by default.
         with_accuracy: train with and without each bug, too.
-        data: `"digits"` or `"mnist"`.
-        epochs, seeds: of those trainings.
+        data: `"digits"`, `"mnist"`, or `"best"`: MNIST where it is found, else the digits.
+        epochs, seeds: of those trainings; epochs are 3 on MNIST and 10 on the digits by default.
         progress: told each bug's name as its turn comes.
 
     Returns:
         `checks`: their names; `clean`: those that report something on right code (none should);
+        `trained_on`: None, or `data`, `epochs` and `seeds` of the accuracies;
         `bugs`: dicts of name, part, wrong, source, documented, caught_by (names of checks), named
         (whether the batteries call it by its name), looks_like, and accuracy: None, or `right` and
         `spoiled` (one test accuracy a seed) and `noticed`.
@@ -360,7 +367,10 @@ def kill_matrix(
         )
     sound = [_sound(setting) for setting in {BUGS[name].setting: None for name in chosen}]
     clean = [n for n, check in CHECKS.items() if any(_caught(check, bug) for bug in sound)]
-    return {"checks": list(CHECKS), "clean": clean, "bugs": rows}
+    trained_on = None
+    if trained is not None:
+        trained_on = {"data": trained.name, "epochs": trained.epochs, "seeds": seeds}
+    return {"checks": list(CHECKS), "clean": clean, "trained_on": trained_on, "bugs": rows}
 
 
 def _sound(setting: Setting) -> Bug:
@@ -373,50 +383,61 @@ def _caught(check: Check, bug: Bug) -> bool:
         return check(bug)
 
 
-WIDE = 120
-"""Columns from which the sources fit beside the crosses."""
+WIDE, NARROW = 120, 80
+"""From `WIDE` columns on the sources fit in; below `NARROW` accuracies are differences."""
 
 
 def print_matrix(matrix: dict[str, Any]) -> None:
     """The matrix as a table: a cross where a check catches a bug, numbered as in the legend."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDE)
-    table = Table(title="The museum of bugs", caption=caption(matrix))
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=WIDE, highlight=False)
+    numbers = range(1, len(matrix["checks"]) + 1)
+    table = Table(title="The museum of bugs", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("bug", no_wrap=True)
-    for number in range(1, len(matrix["checks"]) + 1):
-        table.add_column(str(number), justify="center")
-    table.add_column("named", justify="center")
-    table.add_column("accuracy", justify="right", no_wrap=True)
+    table.add_column(" ".join(map(str, numbers)), no_wrap=True)
+    table.add_column("named")
+    trained, narrow = matrix["trained_on"], console.width < NARROW
+    if trained:
+        title = "points" if narrow else f"accuracy, {trained['data']}"
+        table.add_column(title, justify="right", no_wrap=True)
     if console.width >= WIDE:
         table.add_column("source", overflow="fold")
     for bug in matrix["bugs"]:
-        crosses = ["x" if check in bug["caught_by"] else "" for check in matrix["checks"]]
-        cells = [bug["name"], *crosses, "x" if bug["named"] else "", _accuracies(bug)]
+        crosses = " ".join("x" if c in bug["caught_by"] else "." for c in matrix["checks"])
+        cells = [bug["name"], crosses, "x" if bug["named"] else "."]
+        cells += [_accuracies(bug, narrow)] if trained else []
         table.add_row(*[*cells, bug["source"]][: len(table.columns)])
-    legend = ", ".join(f"{i} {check}" for i, check in enumerate(matrix["checks"], 1))
     console.print(table)
-    console.print(f"Caught by: {legend}. Accuracy: spoiled (right), ! where it is noticed.")
+    legend = ", ".join(f"{i} {check}" for i, check in zip(numbers, matrix["checks"], strict=True))
+    console.print(f"Caught by: {legend}.")
+    console.print(caption(matrix))
 
 
-def _accuracies(bug: dict[str, Any]) -> str:
-    if bug["accuracy"] is None:
-        return ""
+def _accuracies(bug: dict[str, Any], narrow: bool) -> str:
+    """`95.8 of 96.1` with the bug and without, or `-0.3`; ! where somebody would notice."""
     spoiled, right = (100 * statistics.median(bug["accuracy"][k]) for k in ("spoiled", "right"))
-    return f"{'! ' if bug['accuracy']['noticed'] else ''}{spoiled:.1f} ({right:.1f})"
+    text = f"{spoiled - right:+.1f}" if narrow else f"{spoiled:.1f} of {right:.1f}"
+    return f"!{'' if narrow else ' '}{text}" if bug["accuracy"]["noticed"] else text
 
 
 def caption(matrix: dict[str, Any]) -> str:
-    """How many were caught, named, and noticed by accuracy."""
-    bugs = matrix["bugs"]
+    """How many were caught and named, and how many accuracy alone would have shown."""
+    bugs, trained = matrix["bugs"], matrix["trained_on"]
     caught = sum(bool(bug["caught_by"]) for bug in bugs)
     named = sum(bug["named"] for bug in bugs)
-    text = f"{caught} of {len(bugs)} caught by a check, {named} called by their names"
-    trained = [bug for bug in bugs if bug["accuracy"] is not None]
+    text = f"{caught} of {len(bugs)} caught by a check, {named} called by their names."
+    if matrix["clean"]:
+        text += f" Right code was reported by {', '.join(matrix['clean'])}."
     if trained:
-        noticed = sum(bug["accuracy"]["noticed"] for bug in trained)
-        text += f"; accuracy alone notices {noticed} (!)"
+        noticed = sum(bug["accuracy"]["noticed"] for bug in bugs)
+        text += (
+            f" Test accuracy alone shows {noticed} (!): more than {100 * NOTICED:.0f} points below"
+            f" right code ({trained['data']}; epochs: {trained['epochs']}, seeds:"
+            f" {trained['seeds']})."
+        )
     return text

@@ -20,6 +20,8 @@ from scratchnet.testing.failure import LawError, Laws
 from scratchnet.testing.museum import EAGER, Bug, of_part, planted
 from scratchnet.testing.naming import Draw, recognise, same, transforms
 
+__tracebackhide__ = True  # pytest shows the line that called us, and the message
+
 LAYER_LAWS = (
     "shapes",
     "inputs not written to",
@@ -358,16 +360,18 @@ def _gradients(problem: Problem, maker: Maker) -> None:
     try:
         gradcheck.check_gradients(problem.value, problem.tree(), problem.run)
     except gradcheck.GradientError as error:
-        right, got = problem.right(), problem.run()
-        if _only_rounding(problem, right, got):
-            return
-        shown = problem.shown()
-        for key in right:
-            if not same({key: got[key]}, {key: right[key]}):
-                shown |= {f"d{key} given": got[key], f"d{key} right": right[key]}
-        what = f"{error.report.wrong} of {error.report.size} entries are wrong"
-        owner = problem.candidate.name
-        raise LawError(owner, "gradients", what, shown, name_of(maker, [])) from error
+        report = error.report
+    else:
+        return
+    right, got = problem.right(), problem.run()
+    if _only_rounding(problem, right, got):
+        return
+    shown = problem.shown()
+    for key in right:
+        if not same({key: got[key]}, {key: right[key]}):
+            shown |= {f"d{key} given": got[key], f"d{key} right": right[key]}
+    what = f"{report.wrong} of {report.size} entries are wrong"
+    raise LawError(problem.candidate.name, "gradients", what, shown, name_of(maker, []))
 
 
 def _slope_at_0(maker: Maker) -> None:

@@ -19,6 +19,8 @@ from scratchnet.testing.adapters import PlainLoss
 from scratchnet.testing.failure import LawError, Laws
 from scratchnet.testing.naming import Draw, recognise, transforms
 
+__tracebackhide__ = True  # pytest shows the line that called us, and the message
+
 LOSS_LAWS = (
     "shapes",
     "inputs not written to",
@@ -182,10 +184,10 @@ def _wrong(problem: Problem) -> bool:
     return False
 
 
-def _gradients(loss: PlainLoss, targets: str, shares: list[str]) -> None:
+def _gradients(loss: PlainLoss, targets: str, shares: list[str], first: int) -> None:
     bad: dict[str, Problem] = {}
     for share in shares:
-        for seed, size in [(0, s) for s in SIZES] + list(enumerate(SIZES, 1)):
+        for seed, size in [(0, s) for s in SIZES] + list(enumerate(SIZES, first)):
             problem = problem_of(loss, size, targets, seed, share)
             if _wrong(problem):
                 bad[share] = problem
@@ -282,6 +284,7 @@ def check_loss(
     targets_first: bool | None = None,
     against: str | None = None,
     skip: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> None:
     """Hold a loss l(p, t) and its gradient by p, p (B, K), to their laws.
 
@@ -293,6 +296,7 @@ def check_loss(
             name (y_true, target, actual, label, t, y).
         against: a loss of `KNOWN` that the value should be, such as `"softmax_cross_entropy"`.
         skip: laws not to hold it to, of `LOSS_LAWS`.
+        seed: another one draws other random problems.
 
     Raises:
         LawError: an AssertionError with the law, a small counterexample and the likely bug.
@@ -318,11 +322,14 @@ def check_loss(
         raise ValueError(f"targets={targets!r}: expected 'auto', 'onehot', 'labels' or 'numbers'.")
     kind = targets_of(plain) if targets == "auto" else targets
     shares = shares_of(plain, kind)
-    problems = [problem_of(plain, size, kind, seed, "sum") for seed, size in enumerate(SIZES)]
+    first = 1 + len(SIZES) * seed
+    problems = [
+        problem_of(plain, size, kind, k and first + k, "sum") for k, size in enumerate(SIZES)
+    ]
     for problem in problems:
         _plain(problem, laws)
     if "gradients" in laws:
-        _gradients(plain, kind, shares)
+        _gradients(plain, kind, shares, first)
     for problem in problems:
         if "value" in laws and against is not None:
             _value(problem, against)

@@ -76,7 +76,16 @@ MAGNITUDE = replace(
 
 
 def gradient_scale(network: Network, batch: Data, theta: Array | None = None) -> Array:
-    """S (P,) for the gradient of a batch at theta (by default the network's); entries are >= 0."""
+    """S (P,) for the gradient of a batch at theta (by default the network's); entries are >= 0.
+
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((1,)), layers.Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])
+    >>> batch = model._check(np.array([[3.0]]), np.array([[5.0]]))
+    >>> gradient_scale(model, batch).tolist()  # 2 (|a| + |t|) (|x|, 1), where a = 7
+    [72.0, 24.0]
+    """
     theta = network.theta if theta is None else theta
     tape = network.forward(batch.x.astype(theta.dtype), network.views(theta), MAGNITUDE)
     head, objective = tape[-1], network.objective
@@ -102,7 +111,15 @@ def backward_scale(network: Network, dZ: Array, tape: list[Stage], theta: Array)
 
 
 def stage_scales(network: Network, batch: Data, theta: Array | None = None) -> list[float]:
-    """The largest sum of absolute terms in each layer's Z; no activation's slope exceeds 1."""
+    """The largest sum of absolute terms in each layer's Z; no activation's slope exceeds 1.
+
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((1,)), layers.Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> model.set_weights([np.array([[-2.0]]), np.array([1.0])])
+    >>> stage_scales(model, model._check(np.array([[3.0]]), np.array([[5.0]])))  # |3| |-2| + |1|
+    [7.0]
+    """
     theta = network.theta if theta is None else theta
     X, scales = batch.x.astype(theta.dtype), []
     below, params = np.abs(X), network.views(np.abs(theta))

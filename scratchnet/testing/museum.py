@@ -25,7 +25,11 @@ BATCH = 32
 
 
 class Setting(NamedTuple):
-    """A model in which a bug shows."""
+    """A model in which a bug shows.
+
+    >>> Setting(hidden="tanh").optimizer
+    'adam'
+    """
 
     optimizer: str = "adam"
     """`adam`, `amsgrad`, `sgd`, `momentum` or `nesterov`."""
@@ -45,6 +49,10 @@ class Bug(NamedTuple):
         setting: a model in which it shows.
         lockstep: whether full batches in their own order, beside Keras, can show it.
         form: the spoiled rule, for an optimizer's bug.
+
+    >>> bug = BUGS["missing mean"]
+    >>> bug.source, bug.documented, bug.part
+    ('jax-ml/jax#3113', True, 'loss')
     """
 
     name: str
@@ -666,14 +674,24 @@ class Bench:
 
 
 def planted(name: str) -> Engine:
-    """The reference engine with that bug in it."""
+    """The reference engine with that bug in it.
+
+    >>> dW, db, ones = np.zeros((1, 1)), np.zeros(1), np.ones((2, 1))
+    >>> _ = planted("mean bias").dense_backward(ones, ones, np.ones((1, 1)), dW, db, True)
+    >>> db.tolist()  # the right one is 2
+    [1.0]
+    """
     bench = Bench()
     BUGS[name].plant(bench)
     return bench.engine
 
 
 def of_part(*parts: str) -> list[Bug]:
-    """The museum's bugs of these parts, in order."""
+    """The museum's bugs of these parts, in order.
+
+    >>> [bug.name for bug in of_part("loop")][:2]
+    ['only batch starts shuffled', 'rows repeated']
+    """
     return [bug for bug in BUGS.values() if bug.part in parts]
 
 
@@ -694,13 +712,29 @@ def run(json: bool = False, **options: Any) -> dict[str, Any]:
     >>> matrix["bugs"][0]["named"]
     True
     """
-    from json import dumps
-
-    from scratchnet.testing.kill_matrix import kill_matrix, print_matrix
+    from scratchnet.testing.kill_matrix import kill_matrix
 
     matrix = kill_matrix(**options)
+    show(matrix, json)
+    return matrix
+
+
+def show(matrix: dict[str, Any], json: bool = False) -> None:
+    """Print a kill matrix that was measured: a table, or JSON.
+
+    >>> show({"checks": [], "clean": [], "trained_on": None, "bugs": []}, json=True)
+    {
+      "checks": [],
+      "clean": [],
+      "trained_on": null,
+      "bugs": []
+    }
+    """
+    from json import dumps
+
+    from scratchnet.testing.kill_matrix import print_matrix
+
     if json:
         print(dumps(matrix, indent=2))
     else:
         print_matrix(matrix)
-    return matrix

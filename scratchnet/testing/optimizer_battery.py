@@ -21,6 +21,8 @@ from scratchnet.testing.forms import AdamForm, Form, Run, Settings, SGDForm
 from scratchnet.testing.museum import of_part
 from scratchnet.testing.naming import Draw, recognise, same
 
+__tracebackhide__ = True  # pytest shows the line that called us, and the message
+
 OPTIMIZER_LAWS = (
     "shapes",
     "inputs not written to",
@@ -35,12 +37,15 @@ Problem = tuple[list[Array], list[list[Array]]]
 """Arrays to start from, and each step's gradients."""
 
 
-def problem(level: int) -> Problem:
+LEVELS = 8
+
+
+def problem(level: int, seed: int = 0) -> Problem:
     """Level 0: one number, gradients 1, 2, -1; then two arrays of integers; then random ones."""
     if level == 0:
         return [np.zeros(1)], [[np.array([g])] for g in (1.0, 2.0, -1.0, 3.0, 1.0, -2.0, 1.0)]
     shapes = [(1,), (1,)] if level == 1 else [(2, 3), (3,), (3, 1)]
-    rng = np.random.default_rng(level)
+    rng = np.random.default_rng(level + LEVELS * seed)
     arrays = [np.zeros(shape) for shape in shapes]
     if level == 1:
         steps = [[rng.integers(-3, 4, s).astype(float) for s in shapes] for _ in range(STEPS)]
@@ -50,9 +55,6 @@ def problem(level: int) -> Problem:
         [size * rng.normal(0, 1, size.shape) * (rng.random(size.shape) < 0.9) for size in sizes]
         for _ in range(STEPS)
     ]
-
-
-LEVELS = 8
 
 
 def moves(step: Callable[[list[Array], list[Array]], list[Array]], given: Problem) -> Any:
@@ -168,9 +170,9 @@ class Subject:
 # --- the laws -----------------------------------------------------------------------------------
 
 
-def _steps(subject: Subject) -> None:
+def _steps(subject: Subject, seed: int) -> None:
     """Some dialect of the rule gives every move of every problem."""
-    problems = [problem(level) for level in range(LEVELS)]
+    problems = [problem(level, seed) for level in range(LEVELS)]
     got = [subject.moves(given) for given in problems]
     agreed = {}
     for dialect, settings in subject.dialects.items():
@@ -254,7 +256,12 @@ def _bad_input(subject: Subject) -> None:
 
 
 def check_optimizer(
-    optimizer: Any, *, rule: str | None = None, skip: tuple[str, ...] = (), **numbers: Any
+    optimizer: Any,
+    *,
+    rule: str | None = None,
+    skip: tuple[str, ...] = (),
+    seed: int = 0,
+    **numbers: Any,
 ) -> None:
     """Hold an optimizer to its rule and its laws.
 
@@ -265,6 +272,7 @@ def check_optimizer(
         rule: `"adam"`, `"sgd"` (with momentum and Nesterov's, as its numbers say), or `"other"` for
             the laws alone; by default read from the numbers and the name.
         skip: laws not to hold it to, of `OPTIMIZER_LAWS`.
+        seed: another one draws other random gradients.
         numbers: learning_rate, beta_1, beta_2, epsilon, amsgrad, momentum, nesterov, where the
             optimizer has no attributes that say (lr, beta1, betas, eps, mu and others are known).
 
@@ -297,7 +305,7 @@ def check_optimizer(
     if "inputs not written to" in laws:
         _untouched(subject)
     if "steps" in laws and subject.rule != "other":
-        _steps(subject)
+        _steps(subject, seed)
     if "dtype kept" in laws:
         _dtype(subject)
     if "bad input refused" in laws:

@@ -24,7 +24,13 @@ from scratchnet.utils import to_categorical
 
 
 class Problem(NamedTuple):
-    """A compiled model and a batch for it."""
+    """A compiled model and a batch for it.
+
+    >>> model = Sequential([layers.Input((2,)), layers.Dense(3, "relu")])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> Problem(model, model._check(np.ones((4, 2)), np.ones((4, 3))))
+    Problem((4, 2) -> 3 relu; mean_squared_error, outputs)
+    """
 
     model: Sequential
     batch: Data
@@ -48,7 +54,11 @@ N(0, 1) with every other entry exactly 0. Hypothesis shrinks towards the first."
 
 
 def filled(fill: str, shape: tuple[int, ...], seed: int) -> Array:
-    """An array of that fill, float64; the same seed gives the same numbers."""
+    """An array of that fill, float64; the same seed gives the same numbers.
+
+    >>> filled("integers", (2, 2), seed=0).tolist()
+    [[-2.0, 2.0], [1.0, 2.0]]
+    """
     rng = np.random.default_rng(seed)
     normal = rng.normal(0, 1, shape)
     if fill == "integers":
@@ -78,12 +88,22 @@ def arrays(
 
 
 def sizes(most: int = 7) -> st.SearchStrategy[int]:
-    """Batch sizes from 1."""
+    """Batch sizes from 1.
+
+    >>> from hypothesis import find
+    >>> find(sizes(), lambda size: size > 2)
+    3
+    """
     return st.integers(1, most)
 
 
 def labels(batch: int, classes: int) -> st.SearchStrategy[Array]:
-    """Integer labels (B,) in [0, K), some classes perhaps missing."""
+    """Integer labels (B,) in [0, K), some classes perhaps missing.
+
+    >>> from hypothesis import find
+    >>> find(labels(batch=4, classes=3), lambda y: True).shape
+    (4,)
+    """
     return st.builds(
         lambda seed: np.random.default_rng(seed).integers(0, classes, batch),
         seeds,
@@ -91,7 +111,12 @@ def labels(batch: int, classes: int) -> st.SearchStrategy[Array]:
 
 
 def sample_weights(batch: int) -> st.SearchStrategy[Array | None]:
-    """None, weights (B,) in [0.1, 3), or the same with some exactly 0."""
+    """None, weights (B,) in [0.1, 3), or the same with some exactly 0.
+
+    >>> from hypothesis import find
+    >>> bool(find(sample_weights(4), lambda w: w is not None and not w.all()).all())
+    False
+    """
 
     def make(kind: str, seed: int) -> Array | None:
         rng = np.random.default_rng(seed)
@@ -117,7 +142,12 @@ def ragged(most_samples: int = 40, most: int = 16) -> st.SearchStrategy[tuple[in
 def dense_layers(
     most: int = 8, activations: tuple[str, ...] = NAMES
 ) -> st.SearchStrategy[layers.Dense]:
-    """Dense layers of 1 to `most` units, with and without a bias."""
+    """Dense layers of 1 to `most` units, with and without a bias.
+
+    >>> from hypothesis import find
+    >>> find(dense_layers(), lambda layer: layer.units > 3).units > 3
+    True
+    """
     return st.builds(
         layers.Dense, st.integers(1, most), st.sampled_from(activations), st.booleans()
     )
@@ -126,7 +156,13 @@ def dense_layers(
 def architectures(
     max_depth: int = 4, max_width: int = 8, activations: tuple[str, ...] = NAMES
 ) -> st.SearchStrategy[tuple[int, list[layers.Dense]]]:
-    """(inputs, stack): 1 to `max_depth` dense layers, the last of at least two units."""
+    """(inputs, stack): 1 to `max_depth` dense layers, the last of at least two units.
+
+    >>> from hypothesis import find
+    >>> inputs, stack = find(architectures(), lambda drawn: len(drawn[1]) == 2)
+    >>> len(stack), stack[-1].units >= 2
+    (2, True)
+    """
     hidden = st.lists(dense_layers(max_width, activations), max_size=max_depth - 1)
     head = st.builds(
         layers.Dense, st.integers(2, max_width), st.sampled_from(activations), st.booleans()
@@ -156,7 +192,12 @@ def loss_for(head: str, draw: Any) -> losses.Loss:
 
 
 def optimizers() -> st.SearchStrategy[Optimizer]:
-    """SGD and Adam in all their forms."""
+    """SGD and Adam in all their forms.
+
+    >>> from hypothesis import find
+    >>> find(optimizers(), lambda optimizer: isinstance(optimizer, SGD)).momentum
+    0.0
+    """
     momentum = st.sampled_from((0.0, 0.5, 0.9, 0.99))
     sgd = st.builds(SGD, st.sampled_from((1e-3, 1e-2, 0.1)), momentum, st.booleans())
     betas = st.sampled_from((0.0, 0.5, 0.9)), st.sampled_from((0.9, 0.99, 0.999))

@@ -77,18 +77,26 @@ def test_the_proof_finds_it_too(command, sabotage):
 
 
 def test_disagreement_beyond_chance_is_found(command, monkeypatch):
-    honest = runs.answers
+    honest = compare.scores_of
 
-    def answers(model, x):
-        given = honest(model, x)
-        if isinstance(model, keras.Model):
-            given[:60] = (given[:60] + 1) % 10
-        return given
+    def scores_of(copy, x):
+        outputs, logits = honest(copy, x)
+        outputs[:60] = np.roll(outputs[:60], 1, axis=1)
+        return runs.Scores(outputs, logits)
 
-    monkeypatch.setattr(runs, "answers", answers)
+    monkeypatch.setattr(compare, "scores_of", scores_of)
     done, run = command("--engine", "reference")
     assert done.exit_code == 1 and "disagree beyond chance" in done.stdout
     assert run.result["lockstep"]["holds"] and run.result["agreement"]["mcnemar_p"] < 0.001
+
+
+@pytest.mark.parametrize(("options", "status"), [([], 1), (["--unscaled"], 0)])
+def test_on_raw_pixels_disagreement_at_the_end_proves_nothing(
+    command, monkeypatch, options, status
+):
+    monkeypatch.setattr(compare, "CHANCE", 2.0)  # no agreement is good enough
+    done, run = command("--engine", "reference", "--limit", "300", *options)
+    assert done.exit_code == status and run.result["lockstep"]["holds"]
 
 
 def test_the_proof_in_float64(command):

@@ -1,0 +1,66 @@
+"""One vocabulary: the options of all commands, so that each means the same wherever it stands.
+
+A command takes what it needs, `epochs: options.Epochs = 10`, and adds only what nobody else has.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _hush(quiet: bool) -> bool:
+    """What the rooms below log, such as that the engine compiles, is not for those who want quiet.
+
+    `Door` sets the level back.
+    """
+    if quiet:
+        logging.getLogger("scratchnet").setLevel(logging.ERROR)
+    return quiet
+
+
+class EngineName(str, Enum):  # noqa: UP042 typer prints a StrEnum's members no better
+    auto = "auto"
+    reference = "reference"
+    compiled = "compiled"
+
+
+Epochs = Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a step.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of weights and order.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="An .npz or a folder of IDX files instead of MNIST."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="The first N images, of training and of test."),
+]
+Unscaled = Annotated[
+    bool, typer.Option("--unscaled", help="Raw pixels, 0 to 255, as the old script has them.")
+]
+Engine = Annotated[
+    EngineName, typer.Option(metavar="NAME", help="auto, reference or compiled: what computes.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N threads.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Run folder; an earlier run in it is replaced, anything else refused. Default: a new "
+        "one in runs/.",
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run folder, as train and compare write it."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", callback=_hush, help="Print the outcome only.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on the way there.")]

@@ -1,0 +1,485 @@
+"""A person's photo of a digit to the 28 x 28 pixels that MNIST would have made of it.
+
+`read` turns a file into an upright picture without transparency, and refuses in one line what is no
+picture, is damaged, or is too large to be decoded safely. `to_mnist` finds the ink whatever paper,
+pen and lamp were, then does what MNIST's makers did: the longer side to 20 pixels, antialiased, and
+the centre of mass to the middle of 28 x 28. It reads one digit, never a number of several, and says
+what it found and why that may be no digit. `cli/predict.py` shows what a model makes of it.
+
+Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document recognition,
+Proc. IEEE 86 (1998), section III.A, and http://yann.lecun.com/exdb/mnist.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
+
+Field = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Box = tuple[slice, ...]
+
+MAX_PIXELS = 50_000_000
+"""The largest picture that is decoded; phones have up to 50 million pixels, a bomb has 400."""
+
+FIELD, BOX = 28, 20
+"""MNIST's picture, and the box that a digit fills in it."""
+
+SMALLEST, LARGEST = 320, 480
+"""The longer side of the picture while ink is looked for: smaller ones are enlarged."""
+
+SWEEP = 0.3
+"""What is wider than this share of the longer side is no stroke."""
+
+FINE = 8
+"""Pixels a side for each pixel of the result, while the stroke is looked at."""
+
+STROKE = 1.9, 4.1
+"""From where to where 90 % of MNIST's strokes are wide, in its pixels; others are brought there."""
+
+
+class ImageError(ValueError):
+    """A file that is no picture to be read: `path`, `finding` and `remedy`, and all as one line.
+
+    >>> print(ImageError("five.png", "is empty", "Export it again"))
+    five.png: is empty. Export it again.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], finding: str, remedy: str):
+        self.path, self.finding, self.remedy = os.fspath(path), finding, remedy
+        super().__init__(f"{self.path}: {finding}. {remedy}.")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found on a picture."""
+
+    box: tuple[float, float, float, float] | None
+    """Left, top, right, bottom of the ink, as shares of width and height; None on a blank page."""
+    inverted: bool
+    """Whether the ink is lighter than the paper."""
+    contrast: float
+    """How far the ink's grey is from the paper's, from 0 to 1."""
+    reasons: tuple[str, ...]
+    """Why this may be no digit; empty where nothing speaks against it."""
+
+
+# --- a file to a picture --------------------------------------------------------------------------
+
+
+def read(path: str | os.PathLike[str]) -> Image.Image:
+    """The upright picture in a file: mode L or RGB, 8 bits, transparency filled.
+
+    Any format of Pillow's but PostScript, which is a program; of several frames the first. A large
+    picture comes back reduced, as nothing here needs its pixels.
+
+    Raises:
+        ImageError: for a path that is missing, no file, no picture, too large or damaged.
+    """
+    if os.path.isdir(path):
+        raise ImageError(path, "is a folder", "Name the pictures in it")
+    try:
+        if os.path.getsize(path) == 0:
+            raise ImageError(path, "is empty", "Export or copy it again")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of large sizes and odd tags: judged here
+            with Image.open(path, formats=_formats()) as image:
+                _check_size(path, image.size)
+                image.draft(image.mode, (2 * LARGEST, 2 * LARGEST))
+                image.load()
+                return _opaque(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(path, "does not exist", "Check the path for a typing error") from None
+    except PermissionError:
+        raise ImageError(path, "may not be read", "Check its permissions") from None
+    except MemoryError:
+        finding = "needs more memory than there is"
+        raise ImageError(path, finding, "Scale it down, or cut the digit out of it") from None
+    except Image.DecompressionBombError:
+        raise _too_large(path, "far") from None
+    except UnidentifiedImageError:
+        finding = "is no picture in a format that can be read"
+        raise ImageError(path, finding, "Export it as PNG or JPEG") from None
+    except Exception as error:  # broken files make Pillow's decoders raise errors of any kind
+        finding = f"is damaged: {error or type(error).__name__}"
+        raise ImageError(path, finding, "Export or copy it again") from error
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
+
+
+def _check_size(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
+    """From the header, before anything is decoded."""
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise _too_large(path, f"{width:,} x {height:,} pixels,")
+
+
+def _too_large(path: str | os.PathLike[str], how: str) -> ImageError:
+    finding = f"has {how} more than the {MAX_PIXELS // 10**6} million that are decoded"
+    return ImageError(path, finding, "Scale it down, or cut the digit out of it")
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """As L or RGB with 8 bits; what shows through a transparent place is chosen to show the ink."""
+    if image.mode.startswith(("I", "F")):
+        return _eight_bits(image)
+    transparent = "A" in image.getbands() or "transparency" in image.info
+    mode = "RGBA" if transparent else "L" if image.mode in ("1", "L") else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
+    image = image.reduce(max(1, max(image.size) // (2 * LARGEST)))
+    if not transparent:
+        return image
+    alpha = np.asarray(image.getchannel("A"))
+    luma = np.asarray(image.convert("RGB").convert("L"), np.float32)
+    solid = luma[alpha > 127]
+    if solid.size > alpha.size / 2 and solid.std() > 16:  # a page with torn edges, not bare ink
+        behind = (int(np.median(solid)),) * 3
+    else:
+        dark = np.average(luma, weights=alpha) < 128 if alpha.any() else True
+        behind = (255, 255, 255) if dark else (0, 0, 0)
+    page = Image.new("RGBA", image.size, (*behind, 255))
+    page.alpha_composite(image)
+    return page.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16 and 32 bits, whole or not, with the brightest pixel as 255."""
+    levels = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
+    levels = levels - min(levels.min(), 0.0)
+    return Image.fromarray((levels * (255 / max(levels.max(), 1e-30))).astype(np.uint8))
+
+
+# --- a picture to 28 x 28 -------------------------------------------------------------------------
+
+
+def to_mnist(image: Image.Image) -> tuple[NDArray[np.uint8], Findings]:
+    """The digit on a picture as MNIST has it, (28, 28) uint8, ink 255 on 0; and what was found.
+
+    A picture that is so already comes back as it is. A page where nothing is found comes back as
+    zeros, with a reason.
+
+    >>> page = Image.new("L", (300, 400), "white")
+    >>> page.paste("black", (140, 100, 160, 300))
+    >>> one, findings = to_mnist(page)
+    >>> one.shape, int((one > 0).sum()), findings.reasons
+    ((28, 28), 40, ())
+    """
+    image = _opaque(image)
+    ready = _ready(image)
+    if ready is not None:
+        return ready
+    page = _sized(image)
+    log = _logarithm(page)
+    digits = [digit for sign in (1, -1) if (digit := _find(log, sign)) is not None]
+    if not digits:
+        nothing = Findings(None, False, 0.0, ("no strokes were found on it",))
+        return np.zeros((FIELD, FIELD), np.uint8), nothing
+    digit = max(digits, key=lambda digit: digit.score)
+    mask = _stroke(digit)
+    return _centred(_boxed(mask)), _findings(page, digit, mask)
+
+
+def _ready(image: Image.Image) -> tuple[NDArray[np.uint8], Findings] | None:
+    """A picture that is MNIST's already, or its negative: in the box, and centred by mass."""
+    if image.size != (FIELD, FIELD):
+        return None
+    grey = np.asarray(image.convert("L"))
+    for digit, inverted in ((grey, True), (255 - grey, False)):
+        rows, columns = np.nonzero(digit)
+        if rows.size == 0:
+            continue
+        longer = 1 + max(np.ptp(rows), np.ptp(columns))
+        away = np.abs(np.subtract(ndimage.center_of_mass(digit), FIELD / 2)).max()
+        if BOX - 2 <= longer <= BOX and away <= 0.75:
+            box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            left, top, right, bottom = (float(edge) / FIELD for edge in box)
+            contrast = float(np.ptp(digit)) / 255
+            return digit.copy(), Findings((left, top, right, bottom), inverted, contrast, ())
+    return None
+
+
+def _sized(image: Image.Image) -> Image.Image:
+    """The longer side between SMALLEST and LARGEST, by averaging or by smooth enlargement."""
+    longer = max(image.size)
+    side = min(max(longer, SMALLEST), LARGEST)
+    if side == longer:
+        return image
+    size = tuple(max(1, round(length * side / longer)) for length in image.size)
+    how = Image.Resampling.BOX if side < longer else Image.Resampling.BICUBIC
+    return image.resize(size, how)  # type: ignore[arg-type]
+
+
+# --- where the ink is -----------------------------------------------------------------------------
+
+
+class _Digit(NamedTuple):
+    """The strokes that make the digit, as one polarity shows them."""
+
+    score: float
+    """How much ink there is, all in all."""
+    ink: Field
+    """How much each pixel is ink, (H, W): 0 on paper."""
+    cut: float
+    """The value of `ink` that parts the two."""
+    strokes: Mask
+    box: Box
+    """Around the strokes."""
+    pieces: int
+    """How many strokes apart from each other."""
+    others: int
+    """Other things on the page, nearly as strong."""
+    cut_off: bool
+    """Whether the digit runs into the edge of the picture."""
+
+
+def _logarithm(page: Image.Image) -> Field:
+    """(H, W, C), smoothed: light multiplies what paper and ink reflect, so here it adds."""
+    levels = np.log(np.asarray(page, np.float32) + 16)
+    levels = levels.reshape(*levels.shape[:2], -1)
+    smooth: Field = ndimage.gaussian_filter(levels, 1.0, axes=(0, 1))
+    return smooth
+
+
+def _find(log: Field, sign: int) -> _Digit | None:
+    """The digit if ink is darker (sign 1) or lighter (-1) than paper: the strongest isolated thing.
+
+    Paper is what is left when everything is painted over that is darker than all around it and
+    narrower than SWEEP: a closing, which leaves shadows and the edges of sheets where they are. Of
+    the colours that mixture is taken in which ink differs most from paper.
+    """
+    levels = sign * log
+    away = _closed(levels) - levels
+    away = away - np.median(away, axis=(0, 1))
+    flat = away.reshape(-1, away.shape[2])
+    mixture = np.linalg.eigh(flat.T @ flat)[1][:, -1]
+    mixture = mixture * np.sign(mixture.sum())
+    ink = away @ mixture
+    cut = _cut(ink)
+    return _gather(ink, cut, -(levels @ mixture))
+
+
+def _closed(levels: Field) -> Field:
+    """Every pit narrower than SWEEP filled; what reaches the picture's edge goes on beyond it."""
+    half = round(SWEEP / 2 * max(levels.shape))
+    size = 2 * half + 1
+    wide = np.pad(levels, ((half, half), (half, half), (0, 0)), mode="edge")
+    wide = ndimage.maximum_filter(wide, size, mode="nearest", axes=(0, 1))
+    filled: Field = ndimage.minimum_filter(wide, size, axes=(0, 1))[half:-half, half:-half]
+    return filled
+
+
+def _cut(ink: Field) -> float:
+    """A third of the way from paper to ink, and above the noise in any case."""
+    floor = max(4 * 1.4826 * float(np.median(np.abs(ink))), 0.1)
+    above = ink[ink > floor]
+    if above.size == 0:
+        return floor
+    return max(floor, 0.35 * float(np.mean(above[above >= _otsu(above)])))
+
+
+def _gather(ink: Field, cut: float, darkness: Field) -> _Digit | None:
+    """The strongest isolated thing above the cut, with the strokes beside it that belong to it."""
+    labels, count = ndimage.label(ink > cut, np.ones((3, 3)))
+    if count == 0:
+        return None
+    boxes = ndimage.find_objects(labels)
+    numbers = np.arange(1, count + 1)
+    mass = np.asarray(ndimage.sum_labels(ink, labels, numbers))
+    edges = np.unique(np.r_[labels[[0, -1]].ravel(), labels[:, [0, -1]].ravel()])
+    touching = np.isin(numbers, edges)
+    isolated = np.zeros(count)
+    for i in map(int, np.flatnonzero(mass > 0.01 * mass.max())):
+        isolated[i] = _isolation(labels, i + 1, boxes[i], ink, darkness)
+    score = mass * isolated * np.where(touching, 0.1, 1.0)
+    for i in map(int, np.flatnonzero(score > 0.01 * score.max())):
+        score[i] *= _thinness(labels[boxes[i]] == i + 1)
+    main = int(np.argmax(score))
+    if score[main] == 0:
+        return None
+    ink_too = (mass > 0.02 * mass[main]) & (isolated > 0.2) & ~touching
+    worth = [int(i) for i in np.argsort(-mass) if ink_too[i]]
+    belongs, box = {main}, boxes[main]
+    for i in worth * 2:  # twice, as what was too far from the main stroke may be near a later one
+        if i not in belongs and _is_part(box, boxes[i], _longer(boxes[main])):
+            belongs.add(i)
+            box = _union(box, boxes[i])
+    others = sum(i not in belongs and score[i] > 0.3 * score[main] for i in worth)
+    strokes = np.isin(labels, [i + 1 for i in belongs])
+    cut_off = bool(touching[main])
+    return _Digit(float(score[main]), ink, cut, strokes, box, len(belongs), others, cut_off)
+
+
+def _is_part(digit: Box, stroke: Box, main: int) -> bool:
+    """Whether a stroke is near enough; one as tall, and beside, is more likely the next digit.
+
+    And no digit is three times as long as its main stroke.
+    """
+    tall = stroke[0].stop - stroke[0].start > 0.6 * main
+    beside = max(digit[1].start - stroke[1].stop, stroke[1].start - digit[1].stop) >= 0
+    near = _gap(digit, stroke) <= (0.1 if tall and beside else 0.25) * main
+    return near and _longer(_union(digit, stroke)) <= 3 * main
+
+
+def _isolation(
+    labels: NDArray[np.int32], number: int, box: Box, ink: Field, darkness: Field
+) -> float:
+    """0 to 1: how dark it is against what surrounds its box, beside how dark against its paper.
+
+    The inside of a 0, taken for light ink on a dark page, has 0: it is surrounded by its own like.
+    """
+    margins = max(3, _longer(box) // 4), 2
+    wide, close = (_around(box, margin, ink.shape) for margin in margins)
+    thing, dark = labels[wide] == number, darkness[wide]
+    outside = np.ones(thing.shape, bool)
+    outside[
+        tuple(slice(c.start - w.start, c.stop - w.start) for c, w in zip(close, wide, strict=True))
+    ] = False
+    if not outside.any():
+        return 1.0
+    contrast = np.median(dark[thing]) - np.quantile(dark[outside], 0.75)
+    return float(np.clip(contrast / np.median(ink[wide][thing]), 0, 1))
+
+
+def _thinness(thing: Mask) -> float:
+    """1 for strokes, of which MNIST's widest are 0.4 as wide as long; near 0 for patches."""
+    wide = 4 * float(_depth(thing)[thing].mean()) / max(thing.shape)
+    return float(np.clip((0.45 - wide) / 0.05, 0.01, 1))
+
+
+def _around(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
+    return tuple(
+        slice(max(side.start - margin, 0), min(side.stop + margin, length))
+        for side, length in zip(box, shape, strict=True)
+    )
+
+
+def _otsu(values: Field) -> float:
+    """The cut that parts values best in two: most variance between the parts (N. Otsu, 1979)."""
+    counts, edges = np.histogram(values, 128)
+    middles = (edges[1:] + edges[:-1]) / 2
+    share = np.cumsum(counts)[:-1] / counts.sum()
+    mass = np.cumsum(counts * middles) / counts.sum()
+    between = (mass[-1] * share - mass[:-1]) ** 2 / np.maximum(share * (1 - share), 1e-12)
+    return float(edges[1 + np.argmax(between)])
+
+
+def _longer(box: Box) -> int:
+    return max(side.stop - side.start for side in box)
+
+
+def _gap(one: Box, other: Box) -> int:
+    """Pixels between two boxes, along the axis where there are more."""
+    return max(max(a.start - b.stop, b.start - a.stop, 0) for a, b in zip(one, other, strict=True))
+
+
+def _union(one: Box, other: Box) -> Box:
+    return tuple(
+        slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True)
+    )
+
+
+# --- MNIST's form ---------------------------------------------------------------------------------
+
+
+def _stroke(digit: _Digit) -> Mask:
+    """The digit in black and white as NIST's scans were, 160 pixels long, as wide as MNIST's."""
+    place = _around(digit.box, 4, digit.ink.shape)
+    near = ndimage.binary_dilation(digit.strokes[place], iterations=3)  # their soft edges too
+    mask = _fine(np.where(near, digit.ink[place], 0), digit.cut)
+    width, (low, high) = _width(mask), STROKE
+    if width < low:
+        more = (low + 0.4 - width) / 2 * FINE
+        mask = ndimage.distance_transform_edt(~np.pad(mask, int(more) + 1)) <= more
+    elif width > high:
+        mask = _depth(mask) > (width - high) / 2 * FINE
+    return _fine(_cropped(mask).astype(np.float32), 0.5)
+
+
+def _fine(ink: Field, cut: float) -> Mask:
+    """What is above the cut, its own box scaled until the longer side has 160 pixels."""
+    scale = FINE * BOX / max(_cropped(ink > cut).shape)
+    if scale < 1:  # a hairline would be averaged away
+        ink = ndimage.maximum_filter(ink, round(1 / scale))
+    image = Image.fromarray(ink)
+    size = [max(1, round(length * scale)) for length in image.size]
+    return _cropped(np.asarray(image.resize((size[0], size[1]), Image.Resampling.BICUBIC)) > cut)
+
+
+def _depth(mask: Mask) -> NDArray[np.float64]:
+    """How far each pixel is from what is not ink."""
+    depth: NDArray[np.float64] = ndimage.distance_transform_edt(np.pad(mask, 1))
+    return depth[1:-1, 1:-1]
+
+
+def _width(mask: Mask) -> float:
+    """The mean width of a stroke in MNIST's pixels: a band of width w is w / 4 deep in the mean."""
+    return 4 * float(_depth(mask)[mask].mean()) / FINE
+
+
+def _cropped(mask: Mask) -> Mask:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _boxed(mask: Mask) -> NDArray[np.uint8]:
+    """Black and white to grey: the longer side BOX pixels, each the mean of what it covers."""
+    height, width = mask.shape
+    scale = BOX / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.HAMMING)
+    grey = np.asarray(image)
+    return np.round(255 * np.clip(grey / grey.max(), 0, 1)).astype(np.uint8)
+
+
+def _centred(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """In 28 x 28, the centre of mass within half a pixel of index 14, where MNIST has it."""
+    digit = np.zeros((FIELD, FIELD), np.uint8)
+    middle = np.asarray(ndimage.center_of_mass(grey))
+    top, left = np.clip(np.round(FIELD / 2 - middle).astype(int), 0, FIELD - np.array(grey.shape))
+    digit[top : top + grey.shape[0], left : left + grey.shape[1]] = grey
+    return digit
+
+
+# --- what to think of it --------------------------------------------------------------------------
+
+
+def _findings(page: Image.Image, digit: _Digit, mask: Mask) -> Findings:
+    grey = np.asarray(page.convert("L"), np.float32)
+    core = digit.strokes & (digit.ink >= np.median(digit.ink[digit.strokes]))
+    ink, paper = np.median(grey[core]), np.median(grey[~digit.strokes])
+    (top, bottom), (left, right) = (
+        (side.start / length, side.stop / length)
+        for side, length in zip(digit.box, grey.shape, strict=True)
+    )
+    contrast = float(abs(ink - paper)) / 255
+    reasons = _doubts(digit, mask, max(bottom - top, right - left), contrast)
+    return Findings((left, top, right, bottom), bool(ink > paper), contrast, reasons)
+
+
+def _doubts(digit: _Digit, mask: Mask, size: float, contrast: float) -> tuple[str, ...]:
+    """What speaks against a digit; of MNIST's own, fewer than one in a hundred would get any."""
+    share, bar = float(mask.mean()), 2 * min(mask.shape) < max(mask.shape)
+    holes = ndimage.label(~np.pad(mask, 1))[0]
+    large = int(np.count_nonzero(np.bincount(holes.ravel())[2:] > 3 * FINE**2))
+    doubts = {
+        "there are several things on it, and the strongest was read": digit.others > 0,
+        "it runs into the edge of the picture": digit.cut_off,
+        f"ink covers {share:.0%} of its box, more than strokes do": share > 0.7 and not bar,
+        f"it has {large} holes": large > 2,
+        f"it is in {digit.pieces} pieces": digit.pieces > 4,
+        f"it is only {size:.1%} of the picture's size": size < 0.03,
+        "it is hardly darker or lighter than its paper": contrast < 0.1,
+    }
+    return tuple(doubt for doubt, holds in doubts.items() if holds)

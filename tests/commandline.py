@@ -1,0 +1,67 @@
+"""The command as tests call it: in this process on the digits, or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from scratchnet import cli, datasets, pictures, report
+
+
+@pytest.fixture(scope="session")
+def npz(tmp_path_factory) -> Path:
+    """The digits as a file that somebody might have."""
+    path = tmp_path_factory.mktemp("data") / "digits.npz"
+    (x, y), (x_test, y_test) = datasets.digits.load_data()
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    return path
+
+
+@pytest.fixture
+def whole(npz, tmp_path, monkeypatch):
+    """The command in an empty folder, on the digits where it trains and no data are named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("SCRATCHNET_DEBUG", raising=False)
+
+    def invoke(*args: str, data: str | None = str(npz)):
+        extra = ["--data", data] if data and args and args[0] in ("train", "compare") else []
+        return CliRunner().invoke(cli.app, [*args, *extra])
+
+    return invoke
+
+
+@pytest.fixture
+def run(whole, monkeypatch):
+    """The same without pictures and page, which take longer than all the rest."""
+    monkeypatch.setattr(pictures, "draw", lambda *_: [])
+    monkeypatch.setattr(report, "write", lambda *_: None)
+    return whole
+
+
+UNDRAWN = "from scratchnet import pictures, report; "
+UNDRAWN += "pictures.draw = lambda *_: []; report.write = lambda *_: None; "
+
+
+@pytest.fixture
+def start(tmp_path):
+    """The command as a process of its own, in an empty folder; pictures only where asked for."""
+
+    def begin(*args: str, drawn: bool = False, **environ: str) -> subprocess.Popen[str]:
+        code = ("" if drawn else UNDRAWN) + "from scratchnet.cli import main; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *args],
+            cwd=tmp_path,
+            env=os.environ | environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    return begin
