@@ -35,6 +35,12 @@ FIELD, BOX = 28, 20
 SMALLEST, LARGEST = 320, 480
 """The longer side of the picture while ink is looked for: smaller ones are enlarged."""
 
+FLOOR = 0.1
+"""What differs from paper by less than a tenth is no ink."""
+
+LEAST = 0.02
+"""What is smaller than this share of the longer side is noise."""
+
 SWEEP = 0.3
 """What is wider than this share of the longer side is no stroke."""
 
@@ -282,7 +288,8 @@ def _closed(levels: Field) -> Field:
 
 def _cut(ink: Field) -> float:
     """A third of the way from paper to ink, and above the noise in any case."""
-    floor = max(4 * 1.4826 * float(np.median(np.abs(ink))), 0.1)
+    noise = 1.4826 * float(np.median(np.abs(ink)))  # the standard deviation, if normal
+    floor = max(FLOOR, 4 * noise)
     above = ink[ink > floor]
     if above.size == 0:
         return floor
@@ -306,7 +313,7 @@ def _gather(ink: Field, cut: float, darkness: Field) -> _Digit | None:
     for i in map(int, np.flatnonzero(score > 0.01 * score.max())):
         score[i] *= _thinness(labels[boxes[i]] == i + 1)
     main = int(np.argmax(score))
-    if score[main] == 0:
+    if score[main] == 0 or _longer(boxes[main]) < LEAST * max(ink.shape):
         return None
     ink_too = (mass > 0.02 * mass[main]) & (isolated > 0.2) & ~touching
     worth = [int(i) for i in np.argsort(-mass) if ink_too[i]]
@@ -410,8 +417,6 @@ def _stroke(digit: _Digit) -> Mask:
 def _fine(ink: Field, cut: float) -> Mask:
     """What is above the cut, its own box scaled until the longer side has 160 pixels."""
     scale = FINE * BOX / max(_cropped(ink > cut).shape)
-    if scale < 1:  # a hairline would be averaged away
-        ink = ndimage.maximum_filter(ink, round(1 / scale))
     image = Image.fromarray(ink)
     size = [max(1, round(length * scale)) for length in image.size]
     return _cropped(np.asarray(image.resize((size[0], size[1]), Image.Resampling.BICUBIC)) > cut)

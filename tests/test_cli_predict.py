@@ -84,10 +84,10 @@ def test_json_says_all_of_it(read, mine, five):
 
 
 def test_folders_patterns_and_names_with_brackets(read, tmp_path):
-    for name in ("a/2.png", "a/1.PNG", "a/notes.txt", "b/x[1].jpg", "b/x1.jpg"):
+    for name in ("a/2.png", "a/1.PNG", "a/notes.txt", "a/old.pdf", "b/x[1].jpg", "b/x1.jpg"):
         place = tmp_path / name
         place.parent.mkdir(exist_ok=True)
-        if place.suffix == ".txt":
+        if place.suffix in (".txt", ".pdf"):
             place.write_text("of no concern")
         else:
             photos.pencilled(1).save(place)

@@ -61,6 +61,7 @@ BROKEN = {
     "empty.png": (b"", "is empty"),
     "text.png": (b"hello, I am a text\n", "is no picture"),
     "bomb.png": (header_of_a_png(20_000, 20_000), "more than the 50 million"),
+    "pillow-would-warn.png": (header_of_a_png(10_000, 10_000), "has 10,000 x 10,000 pixels"),
     "below-pillows-limit.png": (header_of_a_png(8_000, 8_000), "has 8,000 x 8,000 pixels, more"),
     "announced.png": (header_of_a_png(100, 100), "is damaged"),
     "truncated.png": (bytes_of(FIVE, "PNG")[:700], "is damaged"),
@@ -174,7 +175,9 @@ def test_a_page_with_transparent_corners_keeps_its_own_paper(tmp_path):
     corners = Image.new("L", FIVE.size, 255)
     ImageDraw.Draw(corners).polygon([(0, 0), (120, 0), (0, 160)], fill=0)
     page.putalpha(corners)
-    digit, findings = images.to_mnist(images.read(saved(tmp_path / "a.png", page)))
+    read = images.read(saved(tmp_path / "a.png", page))
+    assert read.getpixel((0, 0)) == FIVE.convert("RGB").getpixel((0, 0))
+    digit, findings = images.to_mnist(read)
     assert findings.reasons == () and difference(digit, images.to_mnist(FIVE)[0]) < 0.01
 
 
@@ -216,6 +219,15 @@ def test_a_pen_of_any_width_comes_out_as_wide_as_mnists(digit, width):
     assert findings.reasons == ()
 
 
+@pytest.mark.parametrize("digit", [1, 2, 7])
+def test_a_thick_marker_is_made_as_thin_as_mnists_strokes(digit):
+    found, _ = images.to_mnist(photos.pencilled(digit, (480, 640), 130))
+    held_to_mnists_form(found)
+    ink = Image.fromarray(found).resize((224, 224), Image.Resampling.BICUBIC)
+    # Thinner, it is enlarged to its box again; 99 % of MNIST's are below 5 too.
+    assert images._width(np.asarray(ink) > 127) < 5
+
+
 def test_place_size_and_polarity_do_not_matter():
     plain = images.to_mnist(photos.pencilled(4, (480, 640), 30))[0]
     for middle, height in (((0.3, 0.3), 0.3), ((0.8, 0.8), 0.3), ((0.5, 0.5), 0.9)):
@@ -244,6 +256,15 @@ def test_light_that_falls_off_and_a_shadow_change_little():
     assert findings.reasons == () and difference(digit, plain) < 0.25
 
 
+@pytest.mark.parametrize(("ink", "paper", "sigma"), [(40, 235, 40), (75, 25, 14)])
+def test_a_digit_is_found_through_noise(ink, paper, sigma):
+    rng = np.random.default_rng(0)
+    page = np.asarray(photos.pencilled(5, ink=ink, paper=paper))
+    noisy = (page + sigma * rng.standard_normal(page.shape)).clip(0, 255).astype(np.uint8)
+    digit, findings = images.to_mnist(Image.fromarray(noisy))
+    assert findings.reasons == () and difference(digit, images.to_mnist(FIVE)[0]) < 0.2
+
+
 def test_a_sheet_on_a_dark_desk_is_not_the_digit():
     desk = Image.new("L", (400, 500), 40)
     desk.paste(FIVE.rotate(3, fillcolor=40, expand=True), (35, 40))
@@ -253,11 +274,21 @@ def test_a_sheet_on_a_dark_desk_is_not_the_digit():
     held_to_mnists_form(digit)
 
 
+def test_neither_a_pen_that_lies_on_the_page_nor_a_sticker_is_the_digit():
+    page = photos.pencilled(5, (400, 500), height=0.3)
+    page.paste(30, (180, 0, 215, 130))
+    page.paste(30, (40, 380, 110, 450))
+    _, findings = images.to_mnist(page)
+    left, top, right, bottom = findings.box
+    assert 0.35 < left < right < 0.65 and 0.33 < top < bottom < 0.67
+
+
 def test_the_box_is_where_the_ink_is():
     page = Image.new("L", (500, 400), 240)
     page.paste(20, (100, 200, 120, 320))
     _, findings = images.to_mnist(page)
     assert findings.box == pytest.approx((0.2, 0.5, 0.24, 0.8), abs=0.01)
+    assert findings.reasons == (), "a bar fills its box, and is a 1"
 
 
 def test_a_digit_in_two_strokes_is_one_and_two_digits_are_doubted():
@@ -302,7 +333,7 @@ def block() -> Image.Image:
 
 def speck() -> Image.Image:
     page = Image.new("L", (400, 400), 240)
-    page.paste(20, (200, 200, 204, 206))
+    page.paste(20, (200, 200, 206, 209))
     return page
 
 
@@ -341,12 +372,12 @@ def test_what_looks_like_no_digit_is_doubted(words):
     assert (findings.box is None) == (words == "no strokes") == (not digit.any())
 
 
-@pytest.mark.parametrize("sigma", [0, 2, 10, 30])
-def test_a_blank_page_has_nothing_on_it_whatever_the_noise(sigma):
+@pytest.mark.parametrize("sigma", [0, 2, 6, 12])
+def test_on_a_blank_page_in_uneven_light_nothing_is_found(sigma):
     rng = np.random.default_rng(0)
     page = 190 * np.linspace(0.5, 1, 300) + sigma * rng.standard_normal((400, 300))
-    _, findings = images.to_mnist(Image.fromarray(page.clip(0, 255).astype(np.uint8)))
-    assert findings.reasons
+    digit, findings = images.to_mnist(Image.fromarray(page.clip(0, 255).astype(np.uint8)))
+    assert findings.box is None and not digit.any()
 
 
 @given(

@@ -1,27 +1,31 @@
 """The fast engine: the mathematics of `reference.py` (read it first), compiled by Numba.
 
-`ENGINE` fulfils the contract function by function; its `fused` trains whole epochs and predicts
-whole data sets in one compiled call. Single functions are the reference's own where compiling gains
-nothing: products are BLAS already, and activations and losses must take complex numbers for the
-gradient check. `vector.py` is the vector type, `kernels.py` the step, `fused.py` the sessions.
+`ENGINE` fulfils the contract function by function with the reference's own functions: products are
+BLAS already, and activations and losses must take complex numbers for the gradient check. Its
+`fused` trains whole epochs and predicts whole data sets in one compiled call: `vector.py` is the
+vector type, `kernels.py` the step, `fused.py` the sessions.
 
-What was changed against the reference, and what each change bought: processor seconds of an epoch
-of MNIST (784-50-50-10, batch 32, Adam, float32, one thread, fifth to eighth epoch, a busy machine),
-0.100 with all of them; `fused.Switches` turns each off.
+What was changed against the reference; `python -m benchmarks kernels` measures an epoch of MNIST
+with each of the first five turned off (`fused.Switches`), and the README shows what came out:
 
-- First moments below 1e-30 are 0 (`flush`, 0.195 without): denormal numbers cost a hundred times a
-  normal one, and grow common after some epochs. The reference does it too.
-- Inputs that are 0 are left out of both products of the first layer (`zeros`, 0.141): an image of
-  MNIST has 150 of 784 pixels that are not.
-- Python is left once for many batches, not a dozen times for each (`one_call`, 0.128 with a call
-  for each batch).
+- First moments below 1e-30 are 0 (`flush`): denormal numbers cost a hundred times a normal one, and
+  grow common after some epochs. The reference does it too.
+- Inputs that are 0 are left out of both products of the first layer (`zeros`): of an image of MNIST
+  four pixels in five.
+- Python is left once for many batches, not a dozen times for each (`one_call`).
 - Gradient, optimizer and the next batch's products for a block of inputs follow one another while
-  its weights are in the cache (`fused`, 0.104).
-- Parameters and moments begin at multiples of 64 bytes, in rows of whole registers (`aligned`,
-  0.107 with all of them 8 bytes off).
-- The next batch's entries are asked for from memory a step ahead, and the optimizer's quotient is
-  refined from a guess because a core has a single divider: 19.5 to 13.7 microseconds a step for the
-  first layer's Adam, which is then bound by the second cache. No switch.
+  its weights are in the cache (`fused`).
+- Parameters and moments begin at multiples of 64 bytes, in rows of whole registers (`aligned`).
+
+Without a switch: Adam's quotient is refined from a guess, because a core has a single divider; what
+bounds Adam then is the second cache, so that 50 weights take 3 1/4 registers and not 4. Bytes
+stay bytes, codes of a table, because samples in random order are waited for. Two samples stand side
+by side in the sparse product, since one sum alone waits for each of its additions. Between layers
+samples are lanes, and squares of 16 x 16 numbers are turned in registers. Threads share what is
+above the first layer only where it is large: small layers take longer to share than to compute.
+
+What did not help: to copy a batch's samples to where they are used one after the other (it costs
+what it saves), smaller blocks (each begins anew for every sample), the square root from a guess.
 """
 
 from __future__ import annotations
