@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from scratchnet import Input, Sequential, config, layers
 from scratchnet.engines import reference
-from scratchnet.testing.magnitude import gradient_scale
+from scratchnet.testing.magnitude import forward_scale, gradient_scale
 from scratchnet.testing.strategies import Problem, problems
 
 H = 1e-20
@@ -36,18 +36,23 @@ def complex_step(model, batch):
 
 
 def worst(problem: Problem) -> float:
-    """The largest error of the model's gradient, as a share of S."""
+    """The largest error of the model's gradient, as a share of what rounding may do.
+
+    That is 1e-12 S, and 16 u of the terms of the forward pass where that cancels: the oracle's
+    complex matrix products add up in another order. (10,000 draws find nets where that is all.)
+    """
     model, batch = problem
     model.gradient(batch)
     error = np.abs(model.grad - complex_step(model, batch))
     scale = gradient_scale(model, batch)
     assert np.isfinite(model.grad).all() and (np.abs(model.grad) <= scale * (1 + 1e-9)).all()
-    return float(np.max(error / np.maximum(scale, FLOOR)))
+    allowed = 1e-12 * np.maximum(scale, FLOOR) + 16 * 2.0**-53 * forward_scale(model, batch)
+    return float(np.max(error / allowed))
 
 
 @given(problems())
 def test_every_gradient_of_a_fresh_net_is_right_to_1e_12(problem):
-    assert worst(problem) <= 1e-12
+    assert worst(problem) <= 1
 
 
 @given(problems(max_depth=3), st.integers(1, 30))
@@ -56,7 +61,7 @@ def test_every_gradient_of_a_trained_net_is_right_to_1e_12(problem, steps):
         for _ in range(steps):
             problem.model.train_step(problem.batch)
     assume(np.abs(problem.model.theta).max() < 1e3)  # a step size that blew up says nothing
-    assert worst(problem) <= 1e-12
+    assert worst(problem) <= 1
 
 
 FINITE = st.floats(-1e3, 1e3)

@@ -262,7 +262,7 @@ def test_a_digit_is_found_through_noise(ink, paper, sigma):
     page = np.asarray(photos.pencilled(5, ink=ink, paper=paper))
     noisy = (page + sigma * rng.standard_normal(page.shape)).clip(0, 255).astype(np.uint8)
     digit, findings = images.to_mnist(Image.fromarray(noisy))
-    assert findings.reasons == () and difference(digit, images.to_mnist(FIVE)[0]) < 0.2
+    assert findings.reasons == () and difference(digit, images.to_mnist(FIVE)[0]) < 0.4
 
 
 def test_a_sheet_on_a_dark_desk_is_not_the_digit():

@@ -2,9 +2,9 @@
 
 A backward pass adds terms of both signs, and what rounding does is in proportion to the terms, not
 to their sum: after training, p - 1 is tiny while p and 1 are not, and a correct gradient's relative
-error reaches 5e-3. S is what both passes give when every minus is a plus and every array its
-absolute value; a correct gradient g in float64 obeys |g - exact| <= 1e-12 S. The way forward counts
-too: where outputs cancel, two BLAS kernels already disagree about them.
+error reaches 5e-3. S is what the backward pass gives when every minus is a plus and every array its
+absolute value; a correct gradient g in float64 obeys |g - exact| <= 1e-12 S. Where the way forward
+cancels, its own rounding counts beside that: see `forward_scale`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from scratchnet.engines import Activation, Array
 from scratchnet.engines.reference import ENGINE
 from scratchnet.inputs import Data
-from scratchnet.layers import Layer, Params
+from scratchnet.layers import Params
 from scratchnet.model import Network, Stage
 
 # --- derivatives with every minus a plus ----------------------------------------------------------
@@ -47,28 +47,35 @@ MAGNITUDE = replace(
 """The reference engine with every minus of its activations' derivatives turned into a plus."""
 
 
-def _loss(function: str, dl: Array, T: Array, cache: Any, size: Array) -> Array:
-    """dF (B, K) of a loss with every minus a plus, for what it read being rounded by `size` u.
+def _loss(function: str, dl: Array, T: Array, cache: Any, read: Array, extra: Array) -> Array:
+    """dF (B, K) of a loss with every minus a plus; `extra` is what `read` was rounded by, over u.
 
     A logarithm, a quotient or an exponential is relatively as wrong as its argument is absolutely.
     """
     dl = dl[:, None]
     if function == "mean_squared_error":
-        return dl * (2 / size.shape[-1]) * (size + T)
+        return dl * (2 / read.shape[-1]) * (read + extra + T)
     if function == "softmax_cross_entropy":
         sums = np.exp(cache) * np.sum(T, axis=-1, keepdims=True) + T
-        return dl * sums * (1 + _largest(size))
+        return dl * sums * (1 + _largest(read) + _largest(extra))
     if function == "normalized_cross_entropy":
         Q, total, inside = cache
-        P = np.abs(Q * total)
         dQ = np.where(inside, dl * T / np.where(inside, Q, 1), 0)
-        rough = 1 + _largest(np.where(inside, size / np.where(inside, P, 1), 0))
-        rough = rough + np.sum(size, axis=-1, keepdims=True) / np.abs(total)
-        return rough * (dQ + np.sum(dQ * Q, axis=-1, keepdims=True)) / np.abs(total)
+        sums = (dQ + np.sum(dQ * Q, axis=-1, keepdims=True)) / np.abs(total)
+        rough = _largest(np.where(inside, extra / np.where(inside, read, 1), 0))
+        return sums * (1 + rough + np.sum(extra, axis=-1, keepdims=True) / np.abs(total))
     clipped, inside, log_p = cache
     sums = dl * (np.exp(log_p) * np.sum(T, axis=-1, keepdims=True) + T)
-    rough = 1 + _largest(np.where(inside, size / clipped, 0))
-    return np.where(inside, sums / clipped, 0) * rough
+    rough = _largest(np.where(inside, extra / clipped, 0))
+    return np.where(inside, sums / clipped, 0) * (1 + rough)
+
+
+def _through(activation: str, dA: Array, stage: Stage, extra: Array) -> Array:
+    """dA back through an activation; a curved one's slope is as wrong as Z is rounded."""
+    dZ = MAGNITUDE.activations[activation].backward(dA, stage.Z, np.abs(stage.A))
+    if activation == "softmax":
+        return dZ * (1 + _largest(np.abs(stage.Z)) + _largest(extra))
+    return dZ * (1 + extra) if activation in CURVED else dZ
 
 
 def _largest(size: Array) -> Array:
@@ -78,75 +85,86 @@ def _largest(size: Array) -> Array:
 # --- both passes ----------------------------------------------------------------------------------
 
 
-def _absolute_forward(layer: Layer, below: Array, params: Params) -> tuple[Array, Any]:
-    """The sums of absolute terms in a layer's Z, and the cache that goes with them."""
-    Z, cache = layer.forward(below, params, ENGINE)
-    at_0, _ = layer.forward(0 * below, params, ENGINE)
-    return np.abs(Z - at_0) + np.abs(at_0), cache
-
-
-def _sizes(network: Network, tape: list[Stage], X: Array, params: list[Params]) -> list[Stage]:
-    """For each layer what Z and A are rounded by, in units of the roundoff, and its cache."""
-    sizes: list[Stage] = []
-    for layer, own, stage in zip(network.layers, params, tape, strict=True):
-        Z, cache = _absolute_forward(layer, sizes[-1].A if sizes else np.abs(X), own)
-        slope = MAGNITUDE.activations[layer.activation].backward
-        A = np.abs(stage.A) + slope(Z, stage.Z, np.abs(stage.A))
-        sizes.append(Stage(Z, A, cache))
-    return sizes
-
-
 def gradient_scale(network: Network, batch: Data, theta: Array | None = None) -> Array:
     """S (P,) for the gradient of a batch at theta (by default the network's); entries are >= 0.
+
+    The numbers of the forward pass are taken as given.
 
     >>> from scratchnet import Input, Sequential, layers
     >>> model = Sequential([Input((1,)), layers.Dense(1)])
     >>> model.compile("sgd", "mse", engine="reference")
     >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])
     >>> batch = model._check(np.array([[3.0]]), np.array([[5.0]]))
-    >>> gradient_scale(model, batch).tolist()  # 2 (7 + 7 + 5) (|x|, 1): A is Z and its rounding
-    [114.0, 38.0]
+    >>> gradient_scale(model, batch).tolist()  # 2 (|a| + |t|) (|x|, 1), where a = 7
+    [72.0, 24.0]
     """
+    return _scale(network, batch, theta, forward=False)
+
+
+def forward_scale(network: Network, batch: Data, theta: Array | None = None) -> Array:
+    """The same with the forward pass in absolute values too; (P,).
+
+    Two BLAS kernels may already disagree about outputs that cancel, by a few roundings of the terms
+    that went into them. A correct gradient g obeys |g - exact| <= 1e-12 S + 16 u times this.
+
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((2,)), layers.Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> model.set_weights([np.array([[2.0], [-2.0]]), np.array([0.0])])
+    >>> batch = model._check(np.array([[3.0, 3.0]]), np.array([[0.0]]))
+    >>> gradient_scale(model, batch).tolist(), forward_scale(model, batch).tolist()  # 6 - 6 is 0
+    ([0.0, 0.0, 0.0], [72.0, 72.0, 24.0])
+    """
+    return _scale(network, batch, theta, forward=True)
+
+
+def _scale(network: Network, batch: Data, theta: Array | None, forward: bool) -> Array:
     theta = network.theta if theta is None else theta
-    X = batch.x.astype(theta.dtype)
+    X, objective = batch.x.astype(theta.dtype), network.objective
     tape = network.forward(X, network.views(theta), ENGINE)
-    sizes = _sizes(network, tape, X, network.views(np.abs(theta)))
-    head, size, objective = tape[-1], sizes[-1], network.objective
+    sizes = [Stage(0 * np.abs(s.Z), 0 * np.abs(s.A), _absolute(s.cache)) for s in tape]
+    if forward:
+        sizes = _sizes(network, tape, X, network.views(np.abs(theta)))
+    head, size = tape[-1], sizes[-1]
     losses, T, cache = objective.losses(head.Z, head.A, batch.y)
     share = np.abs(objective.share(batch.weights, losses))
-    read = size.Z if objective.reads == "Z" else size.A
-    dF = _loss(objective.function, share, np.abs(T), cache, read)
+    read, extra = (head.Z, size.Z) if objective.reads == "Z" else (head.A, size.A)
+    dZ = _loss(objective.function, share, np.abs(T), cache, np.abs(read), extra)
     if objective.reads == "A":
-        dF = _through(network.layers[-1].activation, dF, head, size.Z)
-    absolute = [stage._replace(cache=s.cache) for stage, s in zip(tape, sizes, strict=True)]
-    return _back(network, dF, absolute, theta, [s.Z for s in sizes])
+        dZ = _through(network.layers[-1].activation, dZ, head, size.Z)
+    return _back(network, dZ, tape, sizes, theta)
 
 
 def backward_scale(network: Network, dZ: Array, tape: list[Stage], theta: Array) -> Array:
-    """S (P,) for what a backward pass makes of a head gradient of size dZ (B, K), dZ >= 0, with
-    the way forward taken as given."""
-    absolute = [stage._replace(cache=_absolute(stage.cache)) for stage in tape]
-    return _back(network, dZ, absolute, theta, [np.zeros(1)] * len(tape))
+    """S (P,) for what a backward pass makes of a head gradient of size dZ (B, K), dZ >= 0."""
+    sizes = [Stage(0 * np.abs(s.Z), 0 * np.abs(s.A), _absolute(s.cache)) for s in tape]
+    return _back(network, dZ, tape, sizes, theta)
+
+
+def _sizes(network: Network, tape: list[Stage], X: Array, params: list[Params]) -> list[Stage]:
+    """For each layer what Z and A are rounded by, in units of the roundoff, and its cache."""
+    sizes: list[Stage] = []
+    for layer, own, stage in zip(network.layers, params, tape, strict=True):
+        below = sizes[-1].A if sizes else np.abs(X)
+        Z, cache = layer.forward(below, own, ENGINE)
+        at_0, _ = layer.forward(0 * below, own, ENGINE)
+        Z = np.abs(Z - at_0) + np.abs(at_0)
+        A = np.abs(stage.A) + _through(layer.activation, Z, stage, 0 * Z)
+        sizes.append(Stage(Z, A, cache))
+    return sizes
 
 
 def _back(
-    network: Network, dZ: Array, tape: list[Stage], theta: Array, sizes: list[Array]
+    network: Network, dZ: Array, tape: list[Stage], sizes: list[Stage], theta: Array
 ) -> Array:
     scale = np.zeros_like(theta)
     params, grads = network.views(np.abs(theta)), network.views(scale)
     for i in reversed(range(len(tape))):
-        dA = network.layers[i].backward(dZ, tape[i].cache, params[i], grads[i], ENGINE, i > 0)
+        dA = network.layers[i].backward(dZ, sizes[i].cache, params[i], grads[i], ENGINE, i > 0)
         if i > 0 and dA is not None:
-            dZ = _through(network.layers[i - 1].activation, np.abs(dA), tape[i - 1], sizes[i - 1])
+            activation = network.layers[i - 1].activation
+            dZ = _through(activation, np.abs(dA), tape[i - 1], sizes[i - 1].Z)
     return scale
-
-
-def _through(activation: str, dA: Array, stage: Stage, size: Array) -> Array:
-    """dA back through an activation; a curved one's slope is as wrong as Z is rounded."""
-    dZ = MAGNITUDE.activations[activation].backward(dA, stage.Z, np.abs(stage.A))
-    if activation not in CURVED:
-        return dZ
-    return dZ * (1 + (_largest(size) if activation == "softmax" else size))
 
 
 def stage_scales(network: Network, batch: Data, theta: Array | None = None) -> list[float]:
