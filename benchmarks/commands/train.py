@@ -20,36 +20,46 @@ from benchmarks.protocol import LeftOut, Process
 
 
 class Plan(NamedTuple):
-    """A job, what to call it, how often to measure it, and whether settings are searched anew.
-
-    Without a search the settings are the best of the first job.
-    """
+    """A job, what to call it, how often to measure it, whether settings are searched anew (without
+    a search they are the best of the first job), and which peers take part (none named: all)."""
 
     words: str
     job: Job
     rounds: int = 3
     epochs: int = 3
     search: bool = False
+    peers: tuple[str, ...] = ()
 
 
+KERAS, JAX, TORCH = "keras_tensorflow", "jax_scan", "pytorch"
 _WIDE = Job(hidden=(512, 512), samples=9_600, checked=(1, 20, 100))
 PLANS = {
-    "mnist": Plan("784-50-50-10, batch 32, float32", Job(), rounds=5, search=True),
-    "float64": Plan("the same in float64", Job(dtype="float64", samples=12_000)),
+    "mnist": Plan("784-50-50-10, batch 32, float32", Job(), rounds=4, search=True),
+    "float64": Plan(
+        "the same in float64", Job(dtype="float64", samples=12_000), peers=(KERAS, "numpy_plain")
+    ),
     "standardised": Plan(
         "the same on standardised pixels, none of them 0",
         Job(inputs="standardised", samples=12_000),
+        peers=(KERAS, JAX, TORCH),
     ),
-    "bytes": Plan("the same from bytes, scaled in the model", Job(inputs="bytes", samples=12_000)),
-    "single": Plan("the same with batch 1", Job(batch=1, samples=1_000)),
-    "wide-32": Plan("784-512-512-10, batch 32", _WIDE, search=True),
+    "bytes": Plan(
+        "the same from bytes, scaled in the model",
+        Job(inputs="bytes", samples=12_000),
+        peers=(KERAS,),
+    ),
+    "single": Plan("the same with batch 1", Job(batch=1, samples=1_000), peers=(KERAS, JAX, TORCH)),
+    "wide-32": Plan("784-512-512-10, batch 32", _WIDE, peers=(KERAS, JAX, TORCH)),
     "wide-128": Plan(
-        "784-512-512-10, batch 128", replace(_WIDE, batch=128, checked=(1, 20)), search=True
+        "784-512-512-10, batch 128",
+        replace(_WIDE, batch=128, checked=(1, 20)),
+        search=True,
+        peers=(KERAS, JAX, TORCH),
     ),
     "wide-1024": Plan(
         "784-512-512-10, batch 1024",
         replace(_WIDE, batch=1024, samples=20_480, checked=(1, 20)),
-        search=True,
+        peers=(KERAS, JAX, TORCH),
     ),
 }
 HUNDRED = "hundred"
@@ -116,15 +126,16 @@ def run(
     for name in (n for n in names if n in PLANS):
         plan = quick_plan(PLANS[name]) if quick else PLANS[name]
         searches: list[Any] = []
+        some = [e for e in entries if not plan.peers or e.peer in plan.peers]
         if quick or not plan.search:
-            field = [c for entry in entries for c in who.pair(entry, best[entry.peer])]
+            field = [c for entry in some for c in who.pair(entry, best[entry.peer])]
         else:
             narrowed = [
                 entry if name == "mnist" else entry.narrowed(best[entry.peer] or entry.called)
-                for entry in entries
+                for entry in some
             ]
             field, searches = who.searched(arena, narrowed, plan.job)
-        if name == "mnist":
+        if searches:
             best |= {search["peer"]: search["best"] for search in searches}
         results[name] = one_job(arena, name, plan, [*field, *who.own(peers)], searches)
     if HUNDRED in names and (not peers or "scratchnet" in peers):
