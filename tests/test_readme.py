@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -47,6 +48,18 @@ def test_every_file_that_the_readme_names_exists():
         assert (ROOT / path).exists(), path
     for path in re.findall(r"\]\((\w[\w/.-]+)\)", README):
         assert (ROOT / path).exists(), path
+
+
+def test_the_museum_is_as_large_as_the_readme_says():
+    bugs = json.loads((ROOT / "benchmarks" / "results" / "museum.json").read_text())["bugs"]
+    row = next(line for line in README.splitlines() if "with a public source" in line)
+    assert [int(n) for n in re.findall(r"\d+", row)] == [
+        len(bugs),
+        sum(bug["documented"] for bug in bugs),
+        sum(bool(bug["caught_by"]) for bug in bugs),
+        sum(bug["named"] for bug in bugs),
+        sum(bug["accuracy"]["noticed"] for bug in bugs),
+    ]
 
 
 def test_continuous_integration_runs_the_readmes_own_test_command():
