@@ -335,6 +335,23 @@ def test_bits_do_not_depend_on_threads(
         np.testing.assert_array_equal(found.losses, expected[2].losses)
 
 
+def test_second_moments_that_nobody_sees_end_at_0() -> None:
+    """Without a gradient they shrink for ever: as denormal numbers they took twice the time."""
+    plan = make_plan((40, 6, 3), ("relu", "softmax"), F32)
+    X, y = draw_data(plan, 64, 1.0)
+    X[:, ::2] = 0
+    order = np.resize(np.arange(64), 6400)
+    for switches, ends in ((fused.Switches(), True), (fused.Switches(flush=False), False)):
+        theta, slots = start(plan)
+        slots["v"][:] = 1e-29
+        session = fused.open(plan, theta, slots, X, y, batch_size=1, threads=1, switches=switches)
+        session.epoch(order, rates_of(plan, order.size))
+        session.pull()
+        unlit = slots["v"][: 40 * 6].reshape(40, 6)[::2]
+        assert (unlit == 0).all() if ends else (unlit > 0).all()
+        assert (slots["v"][: 40 * 6].reshape(40, 6)[1::2] > 1e-20).any()
+
+
 def test_helpers_that_come_late_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(*MNIST_LIKE, F32)
     X, y = draw_data(plan, 2000)

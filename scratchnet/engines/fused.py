@@ -306,7 +306,13 @@ class Layout:
         return sum((i + bias) * o for i, o, bias, _ in self.plan.layers)
 
     def net(self, tiny: float = 0.0, shift: int = 0) -> Net:
-        """Fresh numbers, all zero, and the tables."""
+        """Fresh numbers, all zero, and the tables.
+
+        First moments below `tiny` are taken as 0. So are second ones below (1e-8 epsilon)^2, where
+        nobody sees them beside epsilon: without a gradient they shrink for ever, and are denormal
+        numbers after some 40 epochs.
+        """
+        faint = 1e-8 * self.constants[2] if tiny else 0.0
         return Net(
             M=_zeros(self.numbers, self.dtype, shift),
             layers=self.layers,
@@ -315,7 +321,7 @@ class Layout:
             blocks=self.blocks,
             chunks=self.chunks,
             codes=self.codes,
-            constants=np.array([*self.constants, tiny], self.dtype),
+            constants=np.array([*self.constants, tiny, faint], self.dtype),
             live=np.ones(int(self.layers[0, k.ROWS]), np.bool_),
         )
 

@@ -115,7 +115,8 @@ class Net(NamedTuple):
     its loss, 1 if its answer is right), each thread's SCRATCH and its size, and inputs as nodes
     (this batch's and the next one's)."""
     constants: Any
-    """1 - beta_1, 1 - beta_2, epsilon, momentum, smallest first moment."""
+    """1 - beta_1, 1 - beta_2, epsilon, momentum, smallest first moment, and gradient that counts in
+    the second one."""
     live: Any
     """Whether an input of the first layer has an entry or a moment: what has not, cannot move."""
 
@@ -274,7 +275,7 @@ def update(M, start, i, rows, slot, g, step, wrong):
 
     Returns `wrong` + 0 w: a NaN from the first weight on that is not finite.
     """
-    code, rate, c1, c2, epsilon, momentum, tiny = step
+    code, rate, c1, c2, epsilon, momentum, tiny, faint = step
     w = load_row(M, start, i, rows, g)
     zero = splat(0.0, g)
     if code >= ADAM:
@@ -282,7 +283,9 @@ def update(M, start, i, rows, slot, g, step, wrong):
         v = load_row(M, start + 2 * slot, i, rows, g)
         m = fma(g - m, splat(c1, g), m)
         m = where_lt(fabs(m), splat(tiny, g), zero, m)
-        v = fma(g * g - v, splat(c2, g), v)
+        heard = where_lt(fabs(g), splat(faint, g), zero, g)
+        v = fma(heard * heard - v, splat(c2, g), v)
+        v = where_lt(v, splat(faint * faint, g), zero, v)
         store_row(M, start + slot, i, rows, m)
         store_row(M, start + 2 * slot, i, rows, v)
         if code == AMSGRAD:
@@ -942,7 +945,7 @@ def sound(net, losses, k, team):
 def settings(net, rate):
     """What `update` is told."""
     c = net.constants
-    return net.codes[OPTIMIZER], c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4]
+    return net.codes[OPTIMIZER], c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4], c[5]
 
 
 @glue
