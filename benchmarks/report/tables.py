@@ -113,6 +113,17 @@ def train_job(job: Record, peaks: Record) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def epoch(record: Record) -> str:
+    """The main job alone, fastest first, as short as it can be said."""
+    job = record["jobs"]["mnist"]
+    found = {r["name"]: summarise(steady(r["rounds"])) for r in job["rows"]}
+    baseline = found.get(BASELINE)
+    order = sorted(found, key=lambda name: found[name].median)
+    rows = [[name, spread(found[name]), against(baseline, found[name])] for name in order]
+    head = [job["words"], "s/epoch (quartiles)", "against Keras as called"]
+    return "\n\n".join([markdown(head, rows), footnotes(record)])
+
+
 def searched(searches: list[Record]) -> str:
     """How many settings each peer's best was chosen from."""
     counts = [f"{s['peer']} {len(s['tried'])} ({words(s['best'])})" for s in searches if s["tried"]]

@@ -1,7 +1,8 @@
 """Put tables and figures where they belong: on the screen, in a folder, in the README.
 
-In the README a table lives between `<!-- benchmark:NAME -->` and `<!-- /benchmark -->`; everything
-else stays as it is. All markers are checked before a byte is written.
+In the README, or another page, a table lives between `<!-- benchmark:NAME -->` and
+`<!-- /benchmark -->`; everything else stays as it is. All markers are checked before a byte is
+written. `epoch` is the main job of `train` alone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import store
-from benchmarks.report.tables import table
+from benchmarks.report.tables import epoch, table
 
 END = "<!-- /benchmark -->"
 
@@ -55,21 +56,24 @@ def everything(
             "no results: expected JSON files of earlier runs. "
             "Measure first: python -m benchmarks all"
         )
+    fragments = {name: table(record) for name, record in found.items()}
+    if "mnist" in found.get("train", {}).get("jobs", {}):
+        fragments["epoch"] = epoch(found["train"])
     if readme is not None:
         text = readme.read_text(encoding="utf-8")
-        named = [name for name in found if opening(name) in text]
+        named = [name for name in fragments if opening(name) in text]
         if not named:
             raise ValueError(
-                f"{readme.name} has none of {', '.join(map(opening, found))}: expected at least "
-                f"one. Put a marker where a table belongs, and {END!r} on a line below it."
+                f"{readme.name} has none of {', '.join(map(opening, fragments))}: expected at "
+                f"least one. Put a marker where a table belongs, and {END!r} on a line below it."
             )
         for name in named:
-            text = between_markers(text, name, table(found[name]))
+            text = between_markers(text, name, fragments[name])
         readme.write_text(text, encoding="utf-8")
         print(f"{readme.name}: rewrote {', '.join(named)}")
     for name, record in found.items():
         if readme is None:
-            print(f"## {name}\n\n{table(record)}\n")
+            print(f"## {name}\n\n{fragments[name]}\n")
         if figures is not None:
             from benchmarks.report.figures import draw
 
