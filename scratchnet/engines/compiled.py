@@ -25,7 +25,8 @@ samples are lanes, and squares of 16 x 16 numbers are turned in registers. Threa
 above the first layer only where it is large: small layers take longer to share than to compute.
 
 What did not help: to copy a batch's samples to where they are used one after the other (it costs
-what it saves), smaller blocks (each begins anew for every sample), the square root from a guess.
+what it saves), to find codes for floats of few values (likewise), smaller blocks (each begins anew
+for every sample), the square root from a guess.
 """
 
 from __future__ import annotations
