@@ -377,9 +377,6 @@ def forward_compressed(
         if ahead:
             fetch_ahead(rows, order, at + b + ahead, ahead, block)
             fetch_ahead(rows, order, at + b + 1 + ahead, ahead, block)
-        if ahead:
-            fetch_ahead(rows, order, at + b + ahead, ahead, block)
-            fetch_ahead(rows, order, at + b + 1 + ahead, ahead, block)
         one, two = part + b * columns, part + (b + 1) * columns
         z, y = splat(0.0, like), splat(0.0, like)
         if not fresh:
