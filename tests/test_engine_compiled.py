@@ -623,6 +623,24 @@ def interrupted(threads: int) -> None:
     np.testing.assert_array_equal(theta, again)
 
 
+def test_a_helper_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "threads_allowed", lambda asked: asked)
+    plan = make_plan((30, 20, 4), ("relu", "sigmoid"), F32)
+    X, y = draw_data(plan, 200)
+    theta, slots = start(plan)
+    session = fused.open(plan, theta, slots, X, y, threads=2)
+    real = fused._train
+
+    def failing(*args: Any) -> Any:
+        if args[-2] > 0:
+            raise MemoryError("no room")
+        return real(*args)
+
+    monkeypatch.setattr(fused, "_train", failing)
+    with pytest.raises(RuntimeError, match="no room"):
+        session.epoch(np.arange(200), rates_of(plan, 7))
+
+
 def test_two_fits_at_once() -> None:
     plan = make_plan(*MNIST_LIKE, F32)
     X, y = draw_data(plan, 2000)

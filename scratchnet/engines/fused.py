@@ -30,7 +30,8 @@ from scratchnet.engines.reference import TINY
 log = logging.getLogger("scratchnet")
 ALIGNMENT = 64
 BLOCK_ROWS = 208
-"""Inputs of the first layer in a block, where they are compressed: long runs of entries."""
+"""Inputs of the first layer in a block, where they are compressed: long runs of entries, and no
+more than a byte can number."""
 DENSE_ROWS = 112
 """The same where they are not: its weights stay in the first cache. No bit depends on either."""
 SPARSE_BELOW = 0.5
@@ -87,7 +88,7 @@ def _digest() -> str:
     return hashlib.sha256(b"".join((here / name).read_bytes() for name in names)).hexdigest()
 
 
-def _entries(version: str) -> tuple[Any, Any, Any, Any]:
+def _entries(version: str) -> tuple[Any, ...]:
     """The compiled entry points: training, looking, counting, compressing.
 
     Numba finds a kept function by that function's own file and the values that it closes over, and
@@ -426,8 +427,8 @@ def density(X: Array) -> float:
 
 
 def _zeros_may_be_left_out(plan: Plan, theta: Array, data: Data) -> bool:
-    """Whether that pays, and changes nothing: 0 times an infinite weight is NaN."""
-    sparse = plan.offset == 0 and density(data.dense) < SPARSE_BELOW
+    """Whether that pays, changes nothing (0 times an infinite weight is NaN), and fits `cuts`."""
+    sparse = plan.offset == 0 and density(data.dense) < SPARSE_BELOW and data.dense.size < 2**31
     return bool(sparse and np.isfinite(theta).all())
 
 
@@ -436,10 +437,10 @@ def _zeros_may_be_left_out(plan: Plan, theta: Array, data: Data) -> bool:
 
 class Switches(NamedTuple):
     """What makes it fast, each to be switched off to measure what it bought; bits stay the same,
-    except that `flush` keeps first moments that the reference takes as 0."""
+    except that `flush` keeps moments that are taken as 0 otherwise."""
 
     flush: bool = True
-    """First moments below 1e-30 are 0: no denormal numbers."""
+    """First moments below 1e-30, and second ones that epsilon hides, are 0: no denormal numbers."""
     zeros: bool = True
     """Inputs that are 0 cost nothing."""
     fused: bool = True
@@ -611,14 +612,13 @@ class Session:
             except BaseException as error:
                 failed.append(error)
                 control[k.ABORT * k.LINE] = 1
-                raise
 
         failed: list[BaseException] = []
 
         if team == 1:
             return run(0)
         others = [
-            threading.Thread(target=run, args=(n,), name=f"scratchnet-{n}", daemon=True)
+            threading.Thread(target=help_out, args=(n,), name=f"scratchnet-{n}", daemon=True)
             for n in range(1, team)
         ]
         try:
