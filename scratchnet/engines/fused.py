@@ -241,7 +241,7 @@ class Layout:
             # Rows of a node that are whole pages apart would fall on the same places of the cache.
             stride += ALIGNMENT // self.dtype.itemsize
         after = parameters * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row
-        scratch = (int(np.diff(self.blocks).max()) + 8) * 64 + 64
+        scratch = (max(int(np.diff(self.blocks).max()), k.FEW) + 8) * 64 + 64
         sums = k.CHUNKS * self.layers[0, k.COLUMNS] * stride
         inputs = 0 if compressed else 2 * self.layers[0, k.ROWS] * stride
         node = self._lay_out_nodes(after, stride)
@@ -258,7 +258,7 @@ class Layout:
     def _lay_out_weights(self) -> int:
         """Panels and strips of every layer; returns how many numbers they take."""
         quarter = 16 // self.dtype.itemsize
-        panels: list[tuple[int, int, int]] = []
+        panels: list[tuple[int, ...]] = []
         strips: list[tuple[int, int, int, int]] = []
         at = 0
         for row, spec in zip(self.layers, self.plan.layers, strict=False):
@@ -267,8 +267,9 @@ class Layout:
             row[:7] = inputs, outputs, bias, rows, ACTIVATIONS[activation], len(panels), len(strips)
             column = 0
             for quarters in _panels(outputs, quarter):
-                panels.append((at, quarters, column))
-                for width in (quarters // 4 * 4 * quarter, quarters % 4 * quarter):
+                widths = quarters // 4 * 4 * quarter, quarters % 4 * quarter
+                panels.append((at, quarters, column, *widths))
+                for width in widths:
                     if width:
                         strips.append((at, width, column, column + width))
                     at, column = at + rows * width, column + width
@@ -313,7 +314,7 @@ class Layout:
         nobody sees them beside epsilon: without a gradient they shrink for ever, and are denormal
         numbers after some 40 epochs.
         """
-        faint = 1e-8 * self.constants[2] if tiny else 0.0
+        faint = (1e-8 * self.constants[2]) ** 2 if tiny else 0.0
         return Net(
             M=_zeros(self.numbers, self.dtype, shift),
             layers=self.layers,
@@ -323,7 +324,7 @@ class Layout:
             chunks=self.chunks,
             codes=self.codes,
             constants=np.array([*self.constants, tiny, faint], self.dtype),
-            live=np.ones(int(self.layers[0, k.ROWS]), np.bool_),
+            live=np.ones(int(self.layers[0, k.ROWS]) // 4, np.bool_),
         )
 
 
@@ -400,13 +401,13 @@ def _room(kind: Any, plan: Plan, N: int, blocks: int, entries: int) -> Rows:
     )
 
 
-def _compressed(layout: Layout, net: Net, data: Data, N: int) -> Data:
-    """The same data by rows without zeros, for which the inputs are not needed any more; marks in
-    `net.live` which inputs have an entry at all."""
+def _compressed(layout: Layout, net: Net, data: Data, N: int, on: Array) -> Data:
+    """The same data by rows without zeros, for which the inputs are not needed any more; says in
+    `on` which inputs have an entry at all."""
     inputs, _, bias = (int(n) for n in layout.layers[0, :3])
-    net.live[:] = False
-    net.live[inputs : inputs + bias] = True
-    entries = _count(data.dense, N, inputs, net.live) + N * bias
+    on[:] = False
+    on[inputs : inputs + bias] = True
+    entries = _count(data.dense, N, inputs, on) + N * bias
     rows = _room(data.dense.dtype, layout.plan, N, len(layout.blocks), entries)
     _compress(net, data, N, rows)
     return data._replace(compressed=True, rows=rows, dense=data.dense[:0].copy())
@@ -504,10 +505,10 @@ class Session:
                 )
         tiny, shift = (TINY if self.switches.flush else 0.0), (0 if self.switches.aligned else 8)
         self.net = self.layout.net(tiny, shift)
-        self.data = (
-            _compressed(self.layout, self.net, data, self.samples) if self.compressed else data
-        )
-        self._on = self.net.live.copy()
+        self._on = np.ones(self.layout.layers[0, k.ROWS], np.bool_)
+        self.data = data
+        if self.compressed:
+            self.data = _compressed(self.layout, self.net, data, self.samples, self._on)
         self._progress = np.zeros(1, np.int64)
         self._late, self._alone = 0, 0
         self.push()
@@ -528,7 +529,7 @@ class Session:
         for moment in self.slots.values():
             rows = moment[: first.inputs * first.outputs].reshape(first.inputs, first.outputs)
             live[: first.inputs] |= rows.any(axis=1)
-        self.net.live[:] = live
+        self.net.live[:] = live.reshape(-1, 4).any(axis=1)
 
     def pull(self) -> None:
         """Writes theta and slots back, in place."""

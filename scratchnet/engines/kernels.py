@@ -34,7 +34,7 @@ from scratchnet.engines.vector import (
     load_row,
     pick,
     prefetch,
-    quotient,
+    reciprocal,
     splat,
     spread,
     spread_coded,
@@ -64,10 +64,14 @@ CHUNKS = 4
 """Pieces in which the first layer's inputs are summed, and shared among threads."""
 SQUARE = 16
 """What the first layer's rows and every node's height are multiples of, for `turn`."""
+FEW = 64
+"""Rows whose gradients are held, where inputs are dense, until the optimizer sees them."""
 TILE = 8
 """Outputs (or inputs) that a tile of the upper layers computes at once."""
-NARROW, TAILED, WIDE = 4, 13, 16
-"""Quarters of a register in a panel's row."""
+NARROW, PAIR, TAILED, WIDE = 4, 8, 13, 16
+"""Quarters of a register in a panel's row; PAIR: of two groups of samples."""
+AHEAD = 96
+"""Entries of a block that are asked for a batch ahead."""
 EPSILON = 1e-7
 """Keras's fuzz, as in `reference.py`."""
 SMALLEST_GRADIENT = 1e-30
@@ -80,7 +84,7 @@ SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD = range(5)
 # columns of Net.layers
 INPUTS, OUTPUTS, BIAS, ROWS, ACTIVATION, PANELS, STRIPS, NODE, SLOPES, SIDE, COLUMNS = range(11)
 # columns of Net.panels
-START, QUARTERS, COLUMN = range(3)
+START, QUARTERS, COLUMN, WHOLE, PART = range(5)
 # columns of Net.strips: START, and
 DOWN, LEFT, RIGHT = 1, 2, 3
 # columns of Net.blocks
@@ -100,7 +104,8 @@ class Net(NamedTuple):
     first panel and strip (the next layer's are the ends); places of its node, of the node's
     gradient (SLOPES), and of that with outputs as lanes (SIDE: COLUMNS numbers a sample)."""
     panels: Any
-    """int64 (panels, 3): place, quarters of a register in a row, first output."""
+    """int64 (panels, 5): place, quarters of a register in a row, first output; columns in whole
+    registers, and in the part of one, whose rows stand behind all of the whole ones."""
     strips: Any
     """int64 (strips, 4): the same weights for use one by one: W[i, o] of outputs LEFT to RIGHT
     stands at START + i DOWN + o - LEFT."""
@@ -115,10 +120,11 @@ class Net(NamedTuple):
     its loss, 1 if its answer is right), each thread's SCRATCH and its size, and inputs as nodes
     (this batch's and the next one's)."""
     constants: Any
-    """1 - beta_1, 1 - beta_2, epsilon, momentum, smallest first moment, and gradient that counts in
-    the second one."""
+    """1 - beta_1, 1 - beta_2, epsilon, momentum, and the smallest moments, first and second, that
+    count."""
     live: Any
-    """Whether an input of the first layer has an entry or a moment: what has not, cannot move."""
+    """Of four inputs of the first layer each: whether one has an entry or a moment. What has not,
+    cannot move."""
 
 
 class Job(NamedTuple):
@@ -266,70 +272,81 @@ def share(n, thread, team):
     return n * thread // team, n * (thread + 1) // team
 
 
-# --- optimizers: one row of a panel ---------------------------------------------------------------
+# --- optimizers -----------------------------------------------------------------------------------
 
 
 @compiled
-def update(M, start, i, rows, slot, g, step, wrong):
-    """One optimizer step on row i of a panel, as `sgd` and `adam` of the reference.
-
-    Returns `wrong` + 0 w: a NaN from the first weight on that is not finite.
-    """
+def update(M, at, slot, dW, n, step, wrong):
+    """One optimizer step on n weights from `at` on, as `sgd` and `adam` of the reference; clears
+    their gradient. `wrong` becomes NaN with the first weight that is not finite."""
     code, rate, c1, c2, epsilon, momentum, tiny, faint = step
-    w = load_row(M, start, i, rows, g)
-    zero = splat(0.0, g)
-    if code >= ADAM:
-        m = load_row(M, start + slot, i, rows, g)
-        v = load_row(M, start + 2 * slot, i, rows, g)
-        m = fma(g - m, splat(c1, g), m)
-        m = where_lt(fabs(m), splat(tiny, g), zero, m)
-        heard = where_lt(fabs(g), splat(faint, g), zero, g)
-        v = fma(heard * heard - v, splat(c2, g), v)
-        v = where_lt(v, splat(faint * faint, g), zero, v)
-        store_row(M, start + slot, i, rows, m)
-        store_row(M, start + 2 * slot, i, rows, v)
-        if code == AMSGRAD:
-            top = load_row(M, start + 3 * slot, i, rows, g)
-            v = where_lt(v, top, top, v)
-            store_row(M, start + 3 * slot, i, rows, v)
-        w = w - quotient(m * splat(rate, g), sqrt(v) + splat(epsilon, g))
-    else:
-        change = g * splat(rate, g)
-        if code == SGD:
-            w = w - change
+    zero = splat(0.0, wrong)
+    for i in range(at, at + n, lanes(wrong)):
+        w, g = load(M, i, wrong), load(M, dW + i - at, wrong)
+        store(M, dW + i - at, zero)
+        if code >= ADAM:
+            m, v = load(M, i + slot, wrong), load(M, i + 2 * slot, wrong)
+            m = fma(g - m, splat(c1, g), m)
+            m = where_lt(fabs(m), splat(tiny, g), zero, m)
+            v = fma(fma(g, g, -v), splat(c2, g), v)
+            v = where_lt(v, splat(faint, g), zero, v)
+            store(M, i + slot, m)
+            store(M, i + 2 * slot, v)
+            if code == AMSGRAD:
+                top = load(M, i + 3 * slot, g)
+                v = where_lt(v, top, top, v)
+                store(M, i + 3 * slot, v)
+            w = fma(-(m * splat(rate, g)), reciprocal(sqrt(v) + splat(epsilon, g)), w)
         else:
-            u = load_row(M, start + slot, i, rows, g) * splat(momentum, g) - change
-            store_row(M, start + slot, i, rows, u)
-            w = w + (u * splat(momentum, g) - change if code == NESTEROV else u)
-    store_row(M, start, i, rows, w)
-    return fma(w, zero, wrong)
+            change = g * splat(rate, g)
+            if code == SGD:
+                w = w - change
+            else:
+                u = load(M, i + slot, g) * splat(momentum, g) - change
+                store(M, i + slot, u)
+                w = w + (u * splat(momentum, g) - change if code == NESTEROV else u)
+        store(M, i, w)
+        wrong = fma(w, zero, wrong)
+    return wrong
+
+
+@compiled
+def update_rows(net, layer, p, top, bottom, dW, tall, step):
+    """The optimizer on rows top to bottom of a panel, four at a time: so parts of registers are
+    whole ones. Whether a weight is not finite then: NaN if so, else 0."""
+    M, slot, rows = net.M, net.codes[SLOT], net.layers[layer, ROWS]
+    start, wide, part = net.panels[p, START], net.panels[p, WHOLE], net.panels[p, PART]
+    wrong, i = zeros(M, NARROW), top
+    while i < bottom:
+        n = np.int64(0)
+        while i + n < bottom and (layer or net.live[(i + n) // 4]):
+            n += 4
+        at, g = start + i * wide, dW + (i - top) * wide
+        wrong = update(M, at, slot, g, n * wide, step, wrong)
+        at, g = start + rows * wide + i * part, dW + tall * wide + (i - top) * part
+        wrong = update(M, at, slot, g, n * part, step, wrong)
+        i += n + 4
+    return sum_lanes(wrong)
 
 
 # --- weights' gradients, and the optimizer on the spot --------------------------------------------
 
 
 @compiled
-def learn(M, a, stride, d, columns, B, start, lo, hi, rows, slot, step, dW, like):
-    """dW_io = sum_b A_ib dZ_bo for inputs lo to hi, four at a time, which are then updated."""
-    zero, far = splat(0.0, like), np.int64(64)
-    wrong = zero
-    for i in range(lo, hi, 4):
-        g0, g1, g2, g3 = zero, zero, zero, zero
-        x = a + i * stride
-        for b in range(B):
-            dz = load(M, d + b * columns, like)
-            g0 = fma(spread(M, x + b, like), dz, g0)
-            g1 = fma(spread(M, x + b + stride, like), dz, g1)
-            g2 = fma(spread(M, x + b + 2 * stride, like), dz, g2)
-            g3 = fma(spread(M, x + b + 3 * stride, like), dz, g3)
-        # By way of memory: one copy of the optimizer's code instead of four.
-        store(M, dW, g0)
-        store(M, dW + far, g1)
-        store(M, dW + 2 * far, g2)
-        store(M, dW + 3 * far, g3)
-        for k in range(4):
-            wrong = update(M, start, i + k, rows, slot, load(M, dW + k * far, like), step, wrong)
-    return wrong
+def learn(M, x, stride, d, columns, B, dW, row, tall, like):
+    """dW_io = sum_b A_ib dZ_bo for four inputs, the first at x, into four rows from `row` on."""
+    zero = splat(0.0, like)
+    g0, g1, g2, g3 = zero, zero, zero, zero
+    for b in range(B):
+        dz = load(M, d + b * columns, like)
+        g0 = fma(spread(M, x + b, like), dz, g0)
+        g1 = fma(spread(M, x + b + stride, like), dz, g1)
+        g2 = fma(spread(M, x + b + 2 * stride, like), dz, g2)
+        g3 = fma(spread(M, x + b + 3 * stride, like), dz, g3)
+    store_row(M, dW, row, tall, g0)
+    store_row(M, dW, row + 1, tall, g1)
+    store_row(M, dW, row + 2, tall, g2)
+    store_row(M, dW, row + 3, tall, g3)
 
 
 @compiled
@@ -345,19 +362,6 @@ def learn_compressed(M, rows, order, at, B, block, d, columns, dW, tall, like):
 
 
 @compiled
-def update_compressed(M, live, top, bottom, start, rows, slot, step, dW, tall, like):
-    """The optimizer on a block of rows; clears the gradient as it goes."""
-    zero = splat(0.0, like)
-    wrong = zero
-    for i in range(bottom - top):
-        if live[top + i]:
-            g = load_row(M, dW, i, tall, like)
-            store_row(M, dW, i, tall, zero)
-            wrong = update(M, start, top + i, rows, slot, g, step, wrong)
-    return wrong
-
-
-@compiled
 def span(rows, sample, block):
     """The entries of a sample in a block: first and end."""
     at = sample * rows.cuts.shape[1] + block
@@ -366,7 +370,7 @@ def span(rows, sample, block):
 
 @compiled
 def forward_compressed(
-    M, rows, order, at, B, block, top, start, tall, part, columns, fresh, ahead, like
+    M, rows, order, at, B, block, top, start, tall, part, columns, fresh, size, like
 ):
     """Z_bo += X_bi W_io over a block's entries that are not 0; `fresh` starts the sum from 0.
 
@@ -374,9 +378,9 @@ def forward_compressed(
     sample is its own neighbour.
     """
     for b in range(0, B, 2):
-        if ahead:
-            fetch_ahead(rows, order, at + b + ahead, ahead, block)
-            fetch_ahead(rows, order, at + b + 1 + ahead, ahead, block)
+        if size:
+            fetch_ahead(rows, order, at + b + size, size, block)
+            fetch_ahead(rows, order, at + b + 1 + size, size, block)
         one, two = part + b * columns, part + (b + 1) * columns
         z, y = splat(0.0, like), splat(0.0, like)
         if not fresh:
@@ -408,15 +412,16 @@ def forward_compressed(
 
 @compiled
 def fetch_ahead(rows, order, at, size, block):
-    """Asks for a block's entries of sample order[at], and for the tables of the batch after."""
+    """Asks for a block's entries of sample order[at], and for the tables of the batch after.
+
+    As many as most blocks have: a loop of the right length would guess its end wrongly each time.
+    """
     if at < order.size:
-        sample = pick(order, at)
-        first, end = span(rows, sample, block)
-        line = 64 // rows.value.itemsize
-        for j in range(first, end + line, line):
-            prefetch(rows.value, j)
-        for j in range(first, end + 64, 64):
-            prefetch(rows.index, j)
+        first, end = span(rows, pick(order, at), block)
+        for j in range(0, AHEAD, 64 // rows.value.itemsize):
+            prefetch(rows.value, first + j)
+        prefetch(rows.index, first)
+        prefetch(rows.index, end)
         if block == 0 and at + size < order.size:
             prefetch(rows.cuts, pick(order, at + size) * rows.cuts.shape[1])
 
@@ -447,22 +452,21 @@ def gather(net, data, order, at, B, block, X, aside, like):
 
 
 @compiled
-def compressed_block(net, rows, work, step, block, chunk, p, dW, like):
+def compressed_panel(net, rows, work, step, block, chunk, p, dW, like):
     """Learn from the old batch, then multiply the new one, on one block of one panel."""
     order, old, old_B, new, new_B, _ = work
-    M, slot, tall = net.M, net.codes[SLOT], net.layers[0, ROWS]
     top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
-    start, column, columns = net.panels[p, START], net.panels[p, COLUMN], net.layers[0, COLUMNS]
-    wrong = splat(0.0, like)
+    column, columns, high = net.panels[p, COLUMN], net.layers[0, COLUMNS], bottom - top
+    wrong = net.M.dtype.type(0)
     if old_B:
-        d, high = net.layers[0, SIDE] + column, bottom - top
-        learn_compressed(M, rows, order, old, old_B, block, d, columns, dW, high, like)
-        wrong = update_compressed(M, net.live, top, bottom, start, tall, slot, step, dW, high, like)
+        d = net.layers[0, SIDE] + column
+        learn_compressed(net.M, rows, order, old, old_B, block, d, columns, dW, high, like)
+        wrong = update_rows(net, 0, p, top, bottom, dW, high, step)
     if new_B:
-        fresh, to = net.chunks[chunk] == block, part_of(net, chunk) + column
-        ahead = new_B if column == 0 else 0
+        start, tall, fresh = net.panels[p, START], net.layers[0, ROWS], net.chunks[chunk] == block
+        to, size = part_of(net, chunk) + column, new_B if column == 0 else 0
         forward_compressed(
-            M, rows, order, new, new_B, block, top, start, tall, to, columns, fresh, ahead, like
+            net.M, rows, order, new, new_B, block, top, start, tall, to, columns, fresh, size, like
         )
     return wrong
 
@@ -474,29 +478,23 @@ def part_of(net, chunk):
 
 
 @compiled
-def learn_panel(net, layer, B, p, a, lo, hi, step, dW, like):
-    """`learn` on rows lo to hi of one panel; the sum of what is wrong."""
-    columns, tall = net.layers[layer, COLUMNS], net.layers[layer, ROWS]
-    d, slot = net.layers[layer, SIDE] + net.panels[p, COLUMN], net.codes[SLOT]
-    start, stride = net.panels[p, START], net.codes[STRIDE]
-    return sum_lanes(
-        learn(net.M, a, stride, d, columns, B, start, lo, hi, tall, slot, step, dW, like)
-    )
-
-
-@compiled
 def learn_rows(net, layer, B, a, lo, hi, step, thread):
     """Gradient and optimizer of a layer's rows lo to hi, whose inputs are the node at a."""
-    # Not where a compressed block is summed: that is to stay 0.
-    dW, wrong = net.codes[SCRATCH] + (thread + 1) * net.codes[EACH] - 320, net.M.dtype.type(0)
+    M, stride, columns = net.M, net.codes[STRIDE], net.layers[layer, COLUMNS]
+    dW, wrong = net.codes[SCRATCH] + thread * net.codes[EACH], net.M.dtype.type(0)
     for p in range(net.layers[layer, PANELS], net.layers[layer + 1, PANELS]):
-        quarters = net.panels[p, QUARTERS]
-        if quarters == WIDE:
-            wrong += learn_panel(net, layer, B, p, a, lo, hi, step, dW, zeros(net.M, WIDE))
-        elif quarters == TAILED:
-            wrong += learn_panel(net, layer, B, p, a, lo, hi, step, dW, zeros(net.M, TAILED))
-        else:
-            wrong += learn_panel(net, layer, B, p, a, lo, hi, step, dW, zeros(net.M, NARROW))
+        d, quarters = net.layers[layer, SIDE] + net.panels[p, COLUMN], net.panels[p, QUARTERS]
+        for top in range(lo, hi, FEW):
+            tall = min(hi - top, FEW)
+            for i in range(top, top + tall, 4):
+                x, row = a + i * stride, i - top
+                if quarters == WIDE:
+                    learn(M, x, stride, d, columns, B, dW, row, tall, zeros(M, WIDE))
+                elif quarters == TAILED:
+                    learn(M, x, stride, d, columns, B, dW, row, tall, zeros(M, TAILED))
+                else:
+                    learn(M, x, stride, d, columns, B, dW, row, tall, zeros(M, NARROW))
+            wrong += update_rows(net, layer, p, top, top + tall, dW, tall, step)
     return wrong
 
 
@@ -508,13 +506,13 @@ def compressed_rows(net, rows, work, step, block, chunk, thread):
         quarters = net.panels[p, QUARTERS]
         if quarters == WIDE:
             wide = zeros(net.M, WIDE)
-            wrong += sum_lanes(compressed_block(net, rows, work, step, block, chunk, p, dW, wide))
+            wrong += compressed_panel(net, rows, work, step, block, chunk, p, dW, wide)
         elif quarters == TAILED:
             tail = zeros(net.M, TAILED)
-            wrong += sum_lanes(compressed_block(net, rows, work, step, block, chunk, p, dW, tail))
+            wrong += compressed_panel(net, rows, work, step, block, chunk, p, dW, tail)
         else:
             slim = zeros(net.M, NARROW)
-            wrong += sum_lanes(compressed_block(net, rows, work, step, block, chunk, p, dW, slim))
+            wrong += compressed_panel(net, rows, work, step, block, chunk, p, dW, slim)
     return wrong
 
 
@@ -556,7 +554,7 @@ def squash(code, z):
     if code == RELU:
         return where_gt(z, zero, z, zero)
     if code == SIGMOID:
-        e = vector.exp(zero - fabs(z))
+        e = vector.exp(-fabs(z))
         return where_ge(z, zero, one, e) / (one + e)
     if code == TANH:
         return vector.tanh(z)
@@ -632,9 +630,9 @@ def softmax_loss(M, f, t, d, K, stride, dl):
     _, total = shifted_exp(M, f, d, K, stride, dl)
     part = weight / total
     for k in range(0, K * stride, stride):
-        x = dl * fma(load(M, d + k, dl), part, zero - load(M, t + k, dl))
+        x = dl * fma(load(M, d + k, dl), part, -load(M, t + k, dl))
         store(M, d + k, where_lt(fabs(x), splat(SMALLEST_GRADIENT, dl), zero, x))
-    return fma(weight, vector.log(total), zero - inner)
+    return fma(weight, vector.log(total), -inner)
 
 
 @compiled
@@ -674,7 +672,7 @@ def normalized_loss(M, p, t, d, K, stride, dl):
     for k in range(0, K * stride, stride):
         q, target = load(M, p + k, dl) / total, load(M, t + k, dl)
         loss = loss - target * vector.log(clip(q))
-        dq = if_inside(q, zero - dl * target / clip(q))
+        dq = if_inside(q, -(dl * target / clip(q)))
         inner = fma(dq, q, inner)
         store(M, d + k, dq)
     for k in range(0, K * stride, stride):
@@ -750,30 +748,41 @@ def tile(M, w, down, across, a, K, z, stride, fresh, like):
 
 
 @compiled
+def tiles(M, w, down, across, a, K, z, stride, mine, end, fresh, like):
+    """`tile` for groups of samples, two at a time as long as there are two."""
+    n = lanes(like)
+    q, stop = mine * n, end * n
+    while q < stop:
+        if q + n < stop:
+            tile(M, w, down, across, a + q, K, z + q, stride, fresh, zeros(M, PAIR))
+            q += n
+        else:
+            tile(M, w, down, across, a + q, K, z + q, stride, fresh, like)
+        q += n
+
+
+@compiled
 def multiply(net, layer, top, K, a, z, mine, end, fresh, like):
     """Z += A W over K rows of W from `top` on, A the node at a, for groups of samples."""
-    n, stride = lanes(like), net.codes[STRIDE]
+    stride = net.codes[STRIDE]
     for s in range(net.layers[layer, STRIPS], net.layers[layer + 1, STRIPS]):
         start, down, left, right = net.strips[s]
         for column in range(left, min(right, net.layers[layer, OUTPUTS]), TILE):
             w, to = start + top * down + column - left, z + column * stride
-            for q in range(mine * n, end * n, n):
-                tile(net.M, w, down, 1, a + q, K, to + q, stride, fresh, like)
+            tiles(net.M, w, down, 1, a, K, to, stride, mine, end, fresh, like)
 
 
 @compiled
 def multiply_back(net, layer, mine, end, like):
     """dX = dZ W^T of an upper layer, into the gradient of the layer below."""
-    n, stride = lanes(like), net.codes[STRIDE]
+    stride, first = net.codes[STRIDE], net.layers[layer, STRIPS]
     d, below = net.layers[layer, SLOPES], net.layers[layer - 1, SLOPES]
-    first = net.layers[layer, STRIPS]
     for i in range(0, net.layers[layer, INPUTS], TILE):
         for s in range(first, net.layers[layer + 1, STRIPS]):
             start, down, left, right = net.strips[s]
             K, w = min(right, net.layers[layer, OUTPUTS]) - left, start + i * down
-            for q in range(mine * n, end * n, n):
-                dz, to = d + left * stride + q, below + i * stride + q
-                tile(net.M, w, 1, down, dz, K, to, stride, s == first, like)
+            dz, to = d + left * stride, below + i * stride
+            tiles(net.M, w, 1, down, dz, K, to, stride, mine, end, s == first, like)
 
 
 @compiled

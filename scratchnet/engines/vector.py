@@ -410,6 +410,17 @@ _operator(operator.mul, "fmul")
 _operator(operator.truediv, "fdiv")
 
 
+@infer_global(operator.neg)
+class _Negative(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        return signature(args[0], *args) if isinstance(args[0], Vector) else None
+
+
+@lower_builtin(operator.neg, Vector)
+def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    return _each(builder, sig.return_type, lambda kind, x: builder.fneg(x), *args)
+
+
 def _lanewise(name: str, arity: int) -> Any:
     """The LLVM intrinsic of that name on `arity` equal vectors."""
 
@@ -459,7 +470,7 @@ where_lt = _choice("<")
 """where_lt(x, y, yes, no): yes where x < y, else no; a NaN compares as false."""
 
 
-# --- a fast quotient -----------------------------------------------------------------------------
+# --- a fast reciprocal ---------------------------------------------------------------------------
 
 
 @intrinsic
@@ -484,26 +495,25 @@ HAS_RCP14 = bool(llvm.get_host_cpu_features().get("avx512vl", False))
 @njit
 def _refine(y: Any, x: Any) -> Any:
     """Newton's step for 1 / x: twice the bits of the guess y."""
-    one = splat(1.0, x)
-    return fma(y, fma(splat(0.0, x) - x, y, one), y)
+    return fma(y, fma(-x, y, splat(1.0, x)), y)
 
 
 @njit
-def _divide(x: Any, y: Any) -> Any:
-    return x / y
+def _divide(x: Any) -> Any:
+    return splat(1.0, x) / x
 
 
 @njit
-def _divide_by_guess(x: Any, y: Any) -> Any:
-    guess = _reciprocal_guess(y)
-    better = _refine(guess, y)
-    if is_double(y):
-        better = _refine(better, y)
-    return x * where_lt(y, splat(1e30, y), better, guess)
+def _divide_by_guess(x: Any) -> Any:
+    guess = _reciprocal_guess(x)
+    better = _refine(guess, x)
+    if is_double(x):
+        better = _refine(better, x)
+    return where_lt(x, splat(1e30, x), better, guess)
 
 
-quotient = _divide_by_guess if HAS_RCP14 else _divide
-"""quotient(x, y): x / y for y > 0 within 2 ulp; not bound by the one divider of a core."""
+reciprocal = _divide_by_guess if HAS_RCP14 else _divide
+"""1 / x for x > 0 within 2 ulp; not bound by the one divider of a core."""
 
 
 # --- exp, log, tanh ------------------------------------------------------------------------------
@@ -589,8 +599,7 @@ def exponent(typing_context: Any, x: Any) -> Any:
 def _reduced(x: Any) -> Any:
     """Whole k and p = exp(x - k ln 2) - 1, with ln 2 in two parts so that k ln 2 is exact."""
     k = rint(x * _series("log2(e)", x))
-    minus = splat(0.0, x) - k
-    r = fma(minus, _series("ln2 low", x), fma(minus, _series("ln2 high", x), x))
+    r = fma(-k, _series("ln2 low", x), fma(-k, _series("ln2 high", x), x))
     return k, fma(r * r, _series("expm1", r), r)
 
 
@@ -615,7 +624,7 @@ def tanh(x: Any) -> Any:
     scale = power_of_two(k)
     e = fma(p, scale, scale - splat(1.0, x))
     t = e / (e + splat(2.0, x))
-    return where_lt(x, zero, zero - t, t)
+    return where_lt(x, zero, -t, t)
 
 
 @njit
@@ -626,8 +635,7 @@ def log(x: Any) -> Any:
     """
     k = exponent(x)
     half = rint(k * splat(0.5, x))
-    zero = splat(0.0, x)
-    f = x * power_of_two(zero - half) * power_of_two(half - k) - splat(1.0, x)
+    f = x * power_of_two(-half) * power_of_two(half - k) - splat(1.0, x)
     s = f / (f + splat(2.0, x))
     z = s * s
     square = splat(0.5, x) * f * f
