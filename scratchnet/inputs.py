@@ -112,8 +112,8 @@ class Data(NamedTuple):
             yield self.rows(rows if order is None else order[rows])
 
 
-def check_samples(x: Any, shape: tuple[int, ...]) -> Array:
-    """Real, finite numbers of shape (N, *shape), N >= 1, in the dtype they came in.
+def check_samples(x: Any, shape: tuple[int, ...], finite: bool = True) -> Array:
+    """Real numbers of shape (N, *shape), N >= 1, in the dtype they came in; if asked, finite ones.
 
     A last axis of 1 may be there or not: (N, 28, 28, 1) for (28, 28), (N,) for (1,), as in Keras.
     """
@@ -132,7 +132,8 @@ def check_samples(x: Any, shape: tuple[int, ...]) -> Array:
         )
     if len(array) == 0:
         raise ValueError("x has no samples: expected at least one.")
-    check_finite("x", array)
+    if finite:
+        check_finite("x", array)
     return array
 
 

@@ -424,7 +424,7 @@ class Sequential(Network):
         callbacks: Callback | Iterable[Callback] | None = None,
     ) -> Array:
         """The outputs of x (N, ...), in the model's dtype; nothing is printed at any `verbose`."""
-        samples = self._check_samples(x)
+        samples = self._check_samples(x, finite=not self.built)
         size = inputs.check_batch_size(batch_size)
         count = math.ceil(len(samples) / size)
         if steps is not None:
@@ -436,6 +436,7 @@ class Sequential(Network):
             whole = training.predict(self, samples)
             if whole is not None:
                 return whole
+        inputs.check_finite("x", samples)  # the compiled call has seen to it by itself
         with single_threaded_blas():
             events.call("on_predict_begin")
             for step in range(count):
@@ -501,9 +502,9 @@ class Sequential(Network):
             shape = layer.compute_output_shape(shape)
         return shape
 
-    def _check_samples(self, x: Any) -> Array:
+    def _check_samples(self, x: Any, finite: bool = True) -> Array:
         shape = self._sample_shape(x)
-        samples = inputs.check_samples(x, shape)
+        samples = inputs.check_samples(x, shape, finite)
         self.build((None, *shape))
         return samples
 

@@ -199,13 +199,16 @@ def flat(samples: Array) -> Array:
 
 
 def predict(model: Sequential, samples: Array) -> Array | None:
-    """All outputs in one compiled call, or None where there is none for this model."""
+    """All outputs in one compiled call; None where there is none for this model and these x."""
     stack = stack_of(model)
     if stack is None:
         return None
     scale, offset, specs = stack
     plan = Plan(model.theta.dtype, scale, offset, specs, "mean_squared_error", "A", "sgd", {})
-    outputs: Array = model.engine.fused.predict(plan, model.theta, flat(samples), model.threads)
+    try:
+        outputs: Array = model.engine.fused.predict(plan, model.theta, flat(samples), model.threads)
+    except FloatingPointError:
+        return None
     return outputs
 
 
@@ -214,9 +217,12 @@ def evaluate(model: Sequential, data: Data, meters: Meters) -> bool:
     plan = plan_of(model) if countable(meters, data) else None
     if plan is None or model.loss.reduction not in ("sum_over_batch_size", "mean"):
         return False
-    total, right = model.engine.fused.evaluate(
-        plan, model.theta, flat(data.x), targets(model, data), data.weights, model.threads
-    )
+    try:
+        total, right = model.engine.fused.evaluate(
+            plan, model.theta, flat(data.x), targets(model, data), data.weights, model.threads
+        )
+    except FloatingPointError:
+        return False
     samples = np.array([len(data.x)])
     meters.count(np.array([total]) / samples, np.array([right]), samples)
     return True

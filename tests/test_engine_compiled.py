@@ -520,6 +520,24 @@ def test_predict_is_what_training_saw() -> None:
 # --- errors, before anything is touched -----------------------------------------------------------
 
 
+@pytest.mark.parametrize("density", [0.2, 1.0])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("at", [0, 1_234, -1])
+def test_looking_finds_a_number_that_is_not_finite(kind: Any, density: float, at: int) -> None:
+    """Wherever it is: in a whole register, or in what is left over at the end of a batch."""
+    plan = make_plan((7, 5, 3), ("relu", "softmax"), F32)
+    X, y = draw_data(plan, 200, density)
+    theta, _ = start(plan)
+    for number in (np.nan, -np.inf, 1e300 if kind is np.float64 else np.inf):
+        hole = X.astype(kind)
+        hole.ravel()[at] = number
+        for threads in (1, 2):
+            with pytest.raises(FloatingPointError, match="not finite float32 numbers"):
+                fused.predict(plan, theta, hole, threads=threads)
+        with pytest.raises(FloatingPointError, match="not finite float32 numbers"):
+            fused.evaluate(plan, theta, hole, y)
+
+
 @pytest.mark.parametrize(
     "change, words",
     [

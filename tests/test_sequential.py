@@ -112,6 +112,7 @@ DATA_ERRORS = {
     "nothing": (lambda m: m.fit(None, Y), "object", "real numbers"),
     "a NaN": (lambda m: m.fit(with_hole(np.nan), Y), "nan at index (4, 2)", "nan_to_num"),
     "an infinity": (lambda m: m.evaluate(with_hole(-np.inf), Y), "-inf at index (4, 2)", "finite"),
+    "a NaN to predict": (lambda m: m.predict(with_hole(np.nan)), "nan at index (4, 2)", "finite"),
     "no targets": (lambda m: m.fit(X), "y=None", "fit(x, y)"),
     "fewer labels than samples": (lambda m: m.fit(X, Y[:20]), "20 samples, x has 23", "one target"),
     "a label that no output stands for": (lambda m: m.fit(X, with_label(3)), "3.0", "0 to 2"),

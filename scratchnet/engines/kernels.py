@@ -999,7 +999,8 @@ def train(net, data, job, control, first, last, thread, team):
 
 @glue
 def look(net, data, job, rows, first, last, outputs):
-    """Outputs of batches first to last of the samples; loss and answers too, with targets.
+    """Outputs of batches first to last of the samples; loss and answers too, with targets. Stops
+    before a batch of inputs that are not all finite; returns the batch that it has come to.
 
     A thread calls it with a net and `rows` of its own, so there is nobody to wait for. Where `rows`
     has room, a batch is compressed into it.
@@ -1008,11 +1009,13 @@ def look(net, data, job, rows, first, last, outputs):
     judged = data.labels.size > 0 or data.targets.size > 0
     K, stride, like = net.layers[-2, OUTPUTS], net.codes[STRIDE], zeros(net.M, NARROW)
     n, step, none, alone = lanes(like), settings(net, 0.0), np.int64(0), np.int64(1)
-    packed = rows.cuts.size > 0
+    packed, inputs = rows.cuts.size > 0, net.layers[0, INPUTS]
     whole = Data(packed, rows, *data[2:])
     for k in range(first, last):
         at = k * size
         B = min(size, order.size - at)
+        if not finite(net.M, data.dense, at * inputs, (at + B) * inputs, like):
+            return k
         if packed:
             compress(net, data, at, B, rows)
         start, local = (none, order[:size]) if packed else (at, order)
@@ -1028,6 +1031,22 @@ def look(net, data, job, rows, first, last, outputs):
             for b in range(B):
                 for o in range(K):
                     outputs[at + b, o] = net.M[net.codes[HEAD] + o * stride + b]
+    return last
+
+
+@compiled
+def finite(M, A, first, end, like):
+    """Whether the numbers of A from `first` to `end` are finite in M's dtype."""
+    if A.itemsize == 1:
+        return True
+    n, zero = lanes(like), splat(0.0, like)
+    wrong, whole = zero, first + (end - first) // n * n
+    for i in range(first, whole, n):
+        wrong = fma(convert(A, i, like), zero, wrong)
+    total = sum_lanes(wrong)
+    for i in range(whole, end):
+        total += M.dtype.type(pick(A, i)) * M.dtype.type(0)
+    return total == 0
 
 
 @compiled
