@@ -77,6 +77,9 @@ EPSILON = 1e-7
 SMALLEST_GRADIENT = 1e-30
 """Gradients of the head below this are taken as 0, as first moments are: denormals are slow."""
 
+NONE, ONE, YES = np.int64(0), np.int64(1), np.bool_(True)
+"""To pass on: a plain 0 is a type of its own, for which the other side would be compiled anew."""
+
 LINEAR, RELU, SIGMOID, TANH, SOFTMAX = range(5)
 SOFTMAX_CE, NORMALIZED_CE, CLIPPED_CE, SQUARED_ERROR = range(4)
 SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD = range(5)
@@ -369,6 +372,13 @@ def span(rows, sample, block):
 
 
 @compiled
+def weighed(M, rows, j, top, start, tall, z):
+    """z_o + X_i W_io of entry j."""
+    i = top + np.int64(pick(rows.index, j))
+    return fma(spread_coded(rows.value, j, rows.table, z), load_row(M, start, i, tall, z), z)
+
+
+@compiled
 def forward_compressed(
     M, rows, order, at, B, block, top, start, tall, part, columns, fresh, size, like
 ):
@@ -388,24 +398,12 @@ def forward_compressed(
         j, end = span(rows, pick(order, at + b), block)
         k, stop = span(rows, pick(order, at + min(b + 1, B - 1)), block)
         for _ in range(min(end - j, stop - k)):
-            i, h = top + np.int64(pick(rows.index, j)), top + np.int64(pick(rows.index, k))
-            z = fma(
-                spread_coded(rows.value, j, rows.table, like), load_row(M, start, i, tall, like), z
-            )
-            y = fma(
-                spread_coded(rows.value, k, rows.table, like), load_row(M, start, h, tall, like), y
-            )
+            z, y = weighed(M, rows, j, top, start, tall, z), weighed(M, rows, k, top, start, tall, y)
             j, k = j + 1, k + 1
         for n in range(j, end):
-            i = top + np.int64(pick(rows.index, n))
-            z = fma(
-                spread_coded(rows.value, n, rows.table, like), load_row(M, start, i, tall, like), z
-            )
+            z = weighed(M, rows, n, top, start, tall, z)
         for n in range(k, stop):
-            h = top + np.int64(pick(rows.index, n))
-            y = fma(
-                spread_coded(rows.value, n, rows.table, like), load_row(M, start, h, tall, like), y
-            )
+            y = weighed(M, rows, n, top, start, tall, y)
         store(M, one, z)
         store(M, two, y)
 
@@ -461,7 +459,7 @@ def compressed_panel(net, rows, work, step, block, chunk, p, dW, like):
     if old_B:
         d = net.layers[0, SIDE] + column
         learn_compressed(net.M, rows, order, old, old_B, block, d, columns, dW, high, like)
-        wrong = update_rows(net, 0, p, top, bottom, dW, high, step)
+        wrong = update_rows(net, NONE, p, top, bottom, dW, high, step)
     if new_B:
         start, tall, fresh = net.panels[p, START], net.layers[0, ROWS], net.chunks[chunk] == block
         to, size = part_of(net, chunk) + column, new_B if column == 0 else 0
@@ -526,7 +524,7 @@ def first_layer(net, data, work, step, thread, team):
     wrong, like = net.M.dtype.type(0), zeros(net.M, NARROW)
     stride, inputs = net.codes[STRIDE], net.layers[0, ROWS] * net.codes[STRIDE]
     old_X, X = net.codes[INPUT] + (1 - side) * inputs, net.codes[INPUT] + side * inputs
-    mine, end = share(CHUNKS, thread, team)
+    mine, end = share(np.int64(CHUNKS), thread, team)
     for chunk in range(mine, end):
         for block in range(net.chunks[chunk], net.chunks[chunk + 1]):
             if data.compressed:
@@ -534,13 +532,13 @@ def first_layer(net, data, work, step, thread, team):
                 continue
             top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
             if old_B:
-                wrong += learn_rows(net, 0, old_B, old_X, top, bottom, step, thread)
+                wrong += learn_rows(net, NONE, old_B, old_X, top, bottom, step, thread)
             if new_B:
                 aside = net.codes[SCRATCH] + thread * net.codes[EACH]
                 gather(net, data, order, new, new_B, block, X, aside, like)
                 fresh, groups = block == net.chunks[chunk], -(-new_B // lanes(like))
                 a, z = X + top * stride, part_of(net, chunk)
-                multiply(net, 0, top, bottom - top, a, z, 0, groups, fresh, like)
+                multiply(net, NONE, top, bottom - top, a, z, NONE, groups, fresh, like)
     return wrong
 
 
@@ -769,7 +767,7 @@ def multiply(net, layer, top, K, a, z, mine, end, fresh, like):
         start, down, left, right = net.strips[s]
         for column in range(left, min(right, net.layers[layer, OUTPUTS]), TILE):
             w, to = start + top * down + column - left, z + column * stride
-            tiles(net.M, w, down, 1, a, K, to, stride, mine, end, fresh, like)
+            tiles(net.M, w, down, ONE, a, K, to, stride, mine, end, fresh, like)
 
 
 @compiled
@@ -782,7 +780,7 @@ def multiply_back(net, layer, mine, end, like):
             start, down, left, right = net.strips[s]
             K, w = min(right, net.layers[layer, OUTPUTS]) - left, start + i * down
             dz, to = d + left * stride, below + i * stride
-            tiles(net.M, w, 1, down, dz, K, to, stride, mine, end, s == first, like)
+            tiles(net.M, w, ONE, down, dz, K, to, stride, mine, end, s == first, like)
 
 
 @compiled
@@ -874,7 +872,7 @@ def upward(net, compressed, judged, mine, end, like):
             activate(M, net.layers[code, ACTIVATION], a + q, a + q, K, stride, like)
             store(M, a + K * stride + q, splat(1.0, like))  # what feeds the bias
         K += net.layers[layer, BIAS]
-        multiply(net, layer, 0, K, a, net.layers[layer, NODE], mine, end, True, like)
+        multiply(net, layer, NONE, K, a, net.layers[layer, NODE], mine, end, YES, like)
     for q in range(mine * n, end * n, n):
         head(net, judged, q, like)
 
@@ -904,7 +902,7 @@ def first_phase(net, data, work, step, thread, team, crew, fused):
     Whether a weight that was written is not finite: NaN if so, else 0.
     """
     order, old, old_B, new, new_B, side = work
-    wrong, none = net.M.dtype.type(0), np.int64(0)
+    wrong = net.M.dtype.type(0)
     if old_B:
         for layer in range(1, net.layers.shape[0] - 1):
             lo, hi = share(net.layers[layer, ROWS] // 4, thread, crew)
@@ -912,8 +910,8 @@ def first_phase(net, data, work, step, thread, team, crew, fused):
             wrong += learn_rows(net, layer, old_B, a, 4 * lo, 4 * hi, step, thread)
     if fused:
         return wrong + first_layer(net, data, work, step, thread, team)
-    wrong += first_layer(net, data, (order, old, old_B, new, none, side), step, thread, team)
-    return wrong + first_layer(net, data, (order, old, none, new, new_B, side), step, thread, team)
+    wrong += first_layer(net, data, (order, old, old_B, new, NONE, side), step, thread, team)
+    return wrong + first_layer(net, data, (order, old, NONE, new, new_B, side), step, thread, team)
 
 
 @glue
@@ -924,7 +922,7 @@ def second_phase(net, data, order, at, B, divisor, thread, team):
     mine, end = share((B + n - 1) // n, thread, team)
     for q in range(mine * n, end * n, n):
         aim(net, data, order, at, B, q, divisor, like)
-    upward(net, data.compressed, True, mine, end, like)
+    upward(net, data.compressed, YES, mine, end, like)
     downward(net, mine, end, like)
 
 
@@ -960,7 +958,6 @@ def train(net, data, job, control, first, last, thread, team):
 
     Returns the first batch whose loss, or whose update's weights, are not finite; or -1.
     """
-    # np.int64 because a plain 0 has a type of its own, for which all would be compiled once more.
     order, rates, size, mean, fused, losses, right, progress = job
     side: Any = np.int64(0)
     old_B: Any = np.int64(0)
@@ -1008,7 +1005,7 @@ def look(net, data, job, rows, first, last, outputs):
     order, _, size, _, _, losses, right, _ = job
     judged = data.labels.size > 0 or data.targets.size > 0
     K, stride, like = net.layers[-2, OUTPUTS], net.codes[STRIDE], zeros(net.M, NARROW)
-    n, step, none, alone = lanes(like), settings(net, 0.0), np.int64(0), np.int64(1)
+    n, step = lanes(like), settings(net, 0.0)
     packed, inputs = rows.cuts.size > 0, net.layers[0, INPUTS]
     whole = Data(packed, rows, *data[2:])
     for k in range(first, last):
@@ -1018,13 +1015,13 @@ def look(net, data, job, rows, first, last, outputs):
             return k
         if packed:
             compress(net, data, at, B, rows)
-        start, local = (none, order[:size]) if packed else (at, order)
-        first_layer(net, whole, (local, none, none, start, B, none), step, none, alone)
+        start, local = (NONE, order[:size]) if packed else (at, order)
+        first_layer(net, whole, (local, NONE, NONE, start, B, NONE), step, NONE, ONE)
         groups = (B + n - 1) // n
         if judged:
             for q in range(0, groups * n, n):
                 aim(net, data, order, at, B, q, 1.0, like)
-        upward(net, packed, judged, none, groups, like)
+        upward(net, packed, judged, NONE, groups, like)
         if judged:
             losses[k], right[k] = scored(net, B)
         if outputs.size:
