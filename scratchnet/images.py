@@ -439,7 +439,7 @@ def _cropped(mask: Mask) -> Mask:
 
 
 def _boxed(mask: Mask) -> NDArray[np.uint8]:
-    """Black and white to grey: the longer side BOX pixels, each the mean of what it covers."""
+    """Black and white to grey: the longer side BOX pixels, by Pillow's Hamming window."""
     height, width = mask.shape
     scale = BOX / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))

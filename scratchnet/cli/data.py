@@ -68,7 +68,7 @@ def _mnist(fetch: bool) -> dict[str, Any]:
             "mnist": False,
             "place": None,
             "path": None,
-            "looked": ["SCRATCHNET_DATA (not set)", mnist._keras_cache(), mnist._our_cache()],
+            "looked": ["SCRATCHNET_DATA (not set)", mnist.keras_cache(), mnist.our_cache()],
             "skipped": origin.skipped,
             "urls": origin.urls,
             "instead": digits.NAME,

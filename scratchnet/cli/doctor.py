@@ -171,7 +171,7 @@ def compiled_engine() -> Iterator[Finding]:
         yield Finding("engine", OPTIONAL, slow, install("numba") if "install" in reason else "")
         return
     yield Finding("engine", FINE, "compiled")
-    place = compiled.ENGINE.fused._train.stats.cache_path
+    place = compiled.ENGINE.fused.cache_folder()
     if place and os.access(place, os.W_OK):
         kept = any(Path(place).glob("fused.*.nbc"))
         state = "compiled before" if kept else "nothing yet: the first training compiles"
@@ -197,7 +197,7 @@ def data_sets() -> Iterator[Finding]:
     if origin.path:
         yield Finding("MNIST", FINE, f"{origin.path} ({origin.place})")
         return
-    folder = Path(mnist._our_cache())
+    folder = Path(mnist.our_cache())
     yield Finding("MNIST", OPTIONAL, "not on this machine", "scratchnet data --fetch")
     parent = next(p for p in (folder, *folder.parents) if p.exists())
     if not os.access(parent, os.W_OK):

@@ -132,11 +132,11 @@ def locate(
         warnings.warn(f"passed over: {finding}", stacklevel=3)
     if data is not None:
         return origin, data
-    folder = _our_cache()
+    folder = our_cache()
     if not download or os.environ.get("SCRATCHNET_OFFLINE", "0") not in ("", "0"):
         raise DatasetUnavailableError(
             "MNIST",
-            f"is neither in Keras's cache ({_keras_cache()}) nor in {folder}, "
+            f"is neither in Keras's cache ({keras_cache()}) nor in {folder}, "
             "and download=False or SCRATCHNET_OFFLINE forbids to fetch it",
             "Allow the download, or set SCRATCHNET_DATA to an mnist.npz",
         )
@@ -197,9 +197,9 @@ def _cache_name(path: str | os.PathLike[str] | None) -> str | None:
 
 def _cached(name: str) -> list[tuple[str, str]]:
     """The places in the two caches where something lies."""
-    ours = _our_cache()
+    ours = our_cache()
     places = [
-        ("Keras's cache", os.path.join(_keras_cache(), name)),
+        ("Keras's cache", os.path.join(keras_cache(), name)),
         ("scratchnet's cache", os.path.join(ours, name)),
     ]
     places = [(place, where) for place, where in places if os.path.isfile(where)]
@@ -208,12 +208,22 @@ def _cached(name: str) -> list[tuple[str, str]]:
     return places
 
 
-def _keras_cache() -> str:
+def keras_cache() -> str:
+    """The folder in which Keras keeps what it fetched.
+
+    >>> os.path.basename(keras_cache())
+    'datasets'
+    """
     home = os.environ.get("KERAS_HOME") or os.path.join("~", ".keras")
     return os.path.join(os.path.expanduser(home), "datasets")
 
 
-def _our_cache() -> str:
+def our_cache() -> str:
+    """The folder in which we do: SCRATCHNET_CACHE, or the user's cache folder.
+
+    >>> os.path.isabs(our_cache())
+    True
+    """
     import pooch
 
     return os.path.expanduser(

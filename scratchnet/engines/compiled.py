@@ -17,16 +17,20 @@ with each of the first five turned off (`fused.Switches`), and the README shows 
   its weights are in the cache (`fused`).
 - Parameters and moments begin at multiples of 64 bytes, in rows of whole registers (`aligned`).
 
-Without a switch: Adam's quotient is refined from a guess, because a core has a single divider; what
-bounds Adam then is the second cache, so that 50 weights take 3 1/4 registers and not 4. Bytes
-stay bytes, codes of a table, because samples in random order are waited for. Two samples stand side
-by side in the sparse product, since one sum alone waits for each of its additions. Between layers
-samples are lanes, and squares of 16 x 16 numbers are turned in registers. Threads share what is
-above the first layer only where it is large: small layers take longer to share than to compute.
+Without a switch: Adam takes a reciprocal refined from a guess, because a core has a single divider;
+it is bound then by the second cache, so that 50 weights take 3 1/4 registers and not 4, and the
+quarters of four rows are updated as one whole. Bytes stay bytes, codes of a table, because samples
+in random order are waited for: the next batch is asked for ahead, without a loop, since a loop of a
+length that nobody can foretell costs more than it brings. Two samples stand side by side in the
+sparse product, as one sum alone waits for each of its additions. Between layers samples are lanes,
+squares of 16 x 16 numbers are turned in registers, and a weight that is loaded serves two groups of
+samples. Threads share what is above the first layer only where it is large: small layers take
+longer to share than to compute.
 
 What did not help: to copy a batch's samples to where they are used one after the other (it costs
 what it saves), to find codes for floats of few values (likewise), smaller blocks (each begins anew
-for every sample), the square root from a guess.
+for every sample), the square root from a guess (the two ports that multiply are busy already),
+other distances between moments, huge pages, the next sample's entries in the first cache.
 """
 
 from __future__ import annotations

@@ -122,6 +122,13 @@ def _entries(version: str) -> tuple[Any, ...]:
 
 _train, _look, _count, _compress = _entries(_digest())
 
+
+def cache_folder() -> str | None:
+    """Where Numba keeps what it compiled; None where it can't."""
+    folder: str | None = _train.stats.cache_path
+    return folder
+
+
 # --- memory ---------------------------------------------------------------------------------------
 
 

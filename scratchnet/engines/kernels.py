@@ -398,7 +398,8 @@ def forward_compressed(
         j, end = span(rows, pick(order, at + b), block)
         k, stop = span(rows, pick(order, at + min(b + 1, B - 1)), block)
         for _ in range(min(end - j, stop - k)):
-            z, y = weighed(M, rows, j, top, start, tall, z), weighed(M, rows, k, top, start, tall, y)
+            z = weighed(M, rows, j, top, start, tall, z)
+            y = weighed(M, rows, k, top, start, tall, y)
             j, k = j + 1, k + 1
         for n in range(j, end):
             z = weighed(M, rows, n, top, start, tall, z)

@@ -240,7 +240,7 @@ def clipped_cross_entropy_backward(dl: Array, T: Array, cache: Any) -> Array:
     [[-3.75, 1.25]]
     """
     clipped, inside, log_p = cache
-    return np.where(inside, softmax_cross_entropy_backward(dl, T, log_p) / clipped, 0 * clipped)
+    return np.where(inside, softmax_cross_entropy_backward(dl, T, log_p) / clipped, 0)
 
 
 def mean_squared_error(A: Array, T: Array) -> tuple[Array, Array]:

@@ -35,7 +35,6 @@ REFERENCE, LAYERS, LOSSES = "engines/reference.py", "layers.py", "losses.py"
 OPTIMIZERS, INITIALIZERS, MODEL = "optimizers.py", "initializers.py", "model.py"
 COPIED = "the same numbers, copied"
 LAST = "losses are of shape (B, K): axis 1 is the last"
-ZEROS = "0 whatever it is divided by: this only makes an array of zeros"
 
 KNOWN: tuple[Survivor, ...] = (
     *(
@@ -52,10 +51,6 @@ KNOWN: tuple[Survivor, ...] = (
         )
     ),
     Survivor(REFERENCE, "difference.shape[-1]", "difference.shape[1]", LAST),
-    *(
-        Survivor(REFERENCE, "0 * clipped", f"0 {operator} clipped", ZEROS)
-        for operator in ("/", "//", "%", "**")
-    ),
     Survivor(
         REFERENCE,
         "np.where(inside, Q, 1)",
