@@ -526,7 +526,7 @@ _CONSTANTS: dict[str, tuple[list[float], list[float]]] = {
     "ln2 low": ([-2.12194440054690583e-4], [float.fromhex("0x1.a39ef35793c76p-33")]),
     "expm1": (_INVERSE_FACTORIALS[:6], _INVERSE_FACTORIALS),
     "atanh": ([2 / (2 * k + 1) for k in range(1, 5)], [2 / (2 * k + 1) for k in range(1, 12)]),
-    "exp lowest": ([-104.0], [-746.0]),
+    "exp lowest": ([-87.33], [-708.39]),
     "exp highest": ([89.0], [710.0]),
     "tanh is 1": ([10.0], [20.0]),
 }
@@ -605,15 +605,16 @@ def _reduced(x: Any) -> Any:
 
 @njit
 def exp(x: Any) -> Any:
-    """e**x within 2 ulp; 0 and inf where it leaves the range, NaN stays NaN.
+    """e**x within 2 ulp; 0 and inf where it leaves the normal numbers, NaN stays NaN.
 
-    2**k is applied in two halves, so that results below the normal numbers come out as well.
+    2**k is applied in two halves, as 2**128 is no number of its own and half of it times 2 is.
     """
     lowest, highest = _series("exp lowest", x), _series("exp highest", x)
     k, p = _reduced(where_gt(x, highest, highest, where_lt(x, lowest, lowest, x)))
     half = rint(k * splat(0.5, x))
     scale = power_of_two(half)
-    return fma(p, scale, scale) * power_of_two(k - half)
+    result = fma(p, scale, scale) * power_of_two(k - half)
+    return where_lt(x, lowest, splat(0.0, x), result)
 
 
 @njit
