@@ -249,6 +249,10 @@ CASES: dict[str, tuple[Plan, dict[str, Any]]] = {
         make_plan((100, 512, 1024, 10), ("relu", "relu", "linear")),
         {"batch": 100, "steps": 20},
     ),
+    "three crowds of samples": (
+        make_plan((40, 20, 30, 5), ("relu", "tanh", "softmax")),
+        {"batch": 300, "steps": 20},
+    ),
     "no bias": (
         make_plan(
             (13, 9, 4), ("relu", "softmax"), bias=False, loss="mean_squared_error", reads="A"

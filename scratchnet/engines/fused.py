@@ -243,22 +243,21 @@ class Layout:
         parameters = self._lay_out_weights()
         self.blocks, self.chunks = _blocks(int(self.layers[0, k.ROWS]), compressed)
         code, self.slots, self.constants = _optimizer(plan.optimizer, plan.constants)
-        stride = _up(batch, k.SQUARE)
-        if stride * self.dtype.itemsize % 1024 == 0:
-            # Rows of a node that are whole pages apart would fall on the same places of the cache.
-            stride += ALIGNMENT // self.dtype.itemsize
+        stride = 2 * ALIGNMENT // self.dtype.itemsize
+        samples = _up(batch, stride)
         after = parameters * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row
         scratch = (max(int(np.diff(self.blocks).max()), k.FEW) + 8) * 64 + 64
-        sums = k.CHUNKS * self.layers[0, k.COLUMNS] * stride
-        inputs = 0 if compressed else 2 * self.layers[0, k.ROWS] * stride
-        node = self._lay_out_nodes(after, stride)
-        sizes = sums, node, node, 3 * stride, threads * scratch, inputs
-        first = int(self.layers[-2, k.SIDE] + self.layers[-2, k.COLUMNS] * stride)
+        inputs = 0 if compressed else 2 * self.layers[0, k.ROWS] * samples
+        height = self._lay_out_nodes(after, samples)
+        node = height * samples
+        sizes = k.CHUNKS * node, node, node, 3 * samples, threads * scratch, inputs
+        first = int(self.layers[-2, k.SIDE] + self.layers[-2, k.COLUMNS] * samples)
         *places, self.numbers = (first + sum(sizes[:n]) for n in range(len(sizes) + 1))
         # Threads share what is above the first layer only where it takes longer than to share it.
         upper = sum(int(row[k.ROWS] * row[k.COLUMNS]) for row in self.layers[1:-1])
         shared = threads > 1 and upper * batch > SHARED_WORK
-        codes = [LOSSES[plan.loss], plan.reads == "A", code, stride, parameters, *places]
+        apart = height * stride, samples, parameters
+        codes = [LOSSES[plan.loss], plan.reads == "A", code, *apart, *places]
         codes[k.EACH :] = scratch, codes[-1], shared
         self.codes = np.array(codes, np.int64)
 
@@ -285,13 +284,14 @@ class Layout:
         self.panels, self.strips = np.array(panels, np.int64), np.array(strips, np.int64)
         return at
 
-    def _lay_out_nodes(self, at: int, stride: int) -> int:
-        """Every layer's node, its gradient and the rows of that from `at` on; the last's size."""
-        height = 0
+    def _lay_out_nodes(self, at: int, samples: int) -> int:
+        """Every layer's node, its gradient and the rows of that from `at` on; how many rows a node
+        has, the same for all of them."""
+        rows = (max(_up(int(row[k.OUTPUTS]) + 1, k.SQUARE), row[k.COLUMNS]) for row in self.layers)
+        height = int(max(rows))
         for row in self.layers[:-1]:
-            height = max(_up(int(row[k.OUTPUTS]) + 1, k.SQUARE), int(row[k.COLUMNS])) * stride
-            row[k.NODE : k.SIDE + 1] = at, at + height, at + 2 * height
-            at += 2 * height + int(row[k.COLUMNS]) * stride
+            row[k.NODE : k.SIDE + 1] = at + np.arange(3) * height * samples
+            at = int(row[k.SIDE] + row[k.COLUMNS] * samples)
         return height
 
     def pairs(self, flat: Array, M: Array, slot: int = 0) -> list[tuple[Array, Array]]:

@@ -3,8 +3,8 @@
 All numbers stand in one flat array M, and a place in it is a whole number. A layer's parameters are
 panels: matrices of 1, 3 1/4 or 4 registers' width, whose row i holds the weights from input i to
 those outputs; the bias is the row of an input that is always 1. Between layers samples are lanes:
-entry (o, b) of a node is output o of sample b, so that softmax, losses and the count of right
-answers are plain loops too. A step is two phases with a wait after each: `first_phase` changes all
+a row of a node is one output of two registers of samples, so that softmax, losses and the count of
+right answers are plain loops too. A step is two phases with a wait after each: `first_phase` changes all
 weights, the first layer's block by block, and multiplies the next batch with a block while it is in
 the cache; `second_phase` goes up and down the layers above. Sums over the first layer's inputs run
 in CHUNKS fixed pieces, whatever the number of threads, and every other sum in one piece: so threads
@@ -64,6 +64,8 @@ CHUNKS = 4
 """Pieces in which the first layer's inputs are summed, and shared among threads."""
 SQUARE = 16
 """What the first layer's rows and every node's height are multiples of, for `turn`."""
+CROWD = 8
+"""Groups of samples that go up and down together: their nodes are in the cache all the way."""
 FEW = 64
 """Rows whose gradients are held, where inputs are dense, until the optimizer sees them."""
 TILE = 8
@@ -93,8 +95,8 @@ DOWN, LEFT, RIGHT = 1, 2, 3
 # columns of Net.blocks
 TOP, BOTTOM = range(2)
 # Net.codes
-LOSS, READS_OUTPUTS, OPTIMIZER, STRIDE, SLOT, PARTS, HEAD, TARGETS, SCORES = range(9)
-SCRATCH, EACH, INPUT, SHARED = range(9, 13)
+LOSS, READS_OUTPUTS, OPTIMIZER, FAR, SAMPLES, SLOT, PARTS, HEAD, TARGETS, SCORES = range(10)
+SCRATCH, EACH, INPUT, SHARED = range(10, 14)
 
 
 class Net(NamedTuple):
@@ -117,11 +119,11 @@ class Net(NamedTuple):
     chunks: Any
     """int64 (CHUNKS + 1,): the blocks of each chunk."""
     codes: Any
-    """int64: loss, whether it reads A, optimizer; STRIDE of nodes (samples of a batch, padded); how
-    far moments stand behind their parameters (SLOT); places of the first layer's sums, one for
-    each chunk (PARTS), outputs and targets as nodes, SCORES (of each sample what its loss weighs,
-    its loss, 1 if its answer is right), each thread's SCRATCH and its size, and inputs as nodes
-    (this batch's and the next one's)."""
+    """int64: loss, whether it reads A, optimizer; how FAR behind two groups of samples a node has
+    the next two; SAMPLES of a batch, padded; how far moments stand behind their parameters (SLOT);
+    places of the first layer's sums, one for each chunk (PARTS), outputs and targets as nodes,
+    SCORES (of each sample what its loss weighs, its loss, 1 if its answer is right), each thread's
+    SCRATCH and its size, and inputs as nodes (this batch's and the next one's)."""
     constants: Any
     """1 - beta_1, 1 - beta_2, epsilon, momentum, and the smallest moments, first and second, that
     count."""
@@ -336,16 +338,19 @@ def update_rows(net, layer, p, top, bottom, dW, tall, step):
 
 
 @compiled
-def learn(M, x, stride, d, columns, B, dW, row, tall, like):
+def learn(M, x, far, d, columns, B, dW, row, tall, like):
     """dW_io = sum_b A_ib dZ_bo for four inputs, the first at x, into four rows from `row` on."""
-    zero = splat(0.0, like)
+    zero, n = splat(0.0, like), 2 * lanes(zeros(M, NARROW))
     g0, g1, g2, g3 = zero, zero, zero, zero
-    for b in range(B):
-        dz = load(M, d + b * columns, like)
-        g0 = fma(spread(M, x + b, like), dz, g0)
-        g1 = fma(spread(M, x + b + stride, like), dz, g1)
-        g2 = fma(spread(M, x + b + 2 * stride, like), dz, g2)
-        g3 = fma(spread(M, x + b + 3 * stride, like), dz, g3)
+    for first in range(0, B, n):
+        for b in range(x, x + min(n, B - first)):
+            dz = load(M, d, like)
+            g0 = fma(spread(M, b, like), dz, g0)
+            g1 = fma(spread(M, b + n, like), dz, g1)
+            g2 = fma(spread(M, b + 2 * n, like), dz, g2)
+            g3 = fma(spread(M, b + 3 * n, like), dz, g3)
+            d += columns
+        x += far
     store_row(M, dW, row, tall, g0)
     store_row(M, dW, row + 1, tall, g1)
     store_row(M, dW, row + 2, tall, g2)
@@ -446,8 +451,8 @@ def gather(net, data, order, at, B, block, X, aside, like):
             for i in range(max(left, inputs), right):
                 M[to + i] = net.layers[0, BIAS] * (i == inputs)
         for i in range(0, wide, n):
-            to = X + (left + i) * net.codes[STRIDE] + first
-            turn(M, aside + i, wide, M, to, net.codes[STRIDE], like)
+            to = X + place(first // n, net.layers[0, ROWS] * 2 * n, n) + (left + i) * 2 * n
+            turn(M, aside + i, wide, M, to, 2 * n, like)
 
 
 @compiled
@@ -473,13 +478,13 @@ def compressed_panel(net, rows, work, step, block, chunk, p, dW, like):
 @compiled
 def part_of(net, chunk):
     """Where a chunk's sums stand."""
-    return net.codes[PARTS] + chunk * net.layers[0, COLUMNS] * net.codes[STRIDE]
+    return net.codes[PARTS] + chunk * (net.layers[0, SLOPES] - net.layers[0, NODE])
 
 
 @compiled
-def learn_rows(net, layer, B, a, lo, hi, step, thread):
+def learn_rows(net, layer, B, a, far, lo, hi, step, thread):
     """Gradient and optimizer of a layer's rows lo to hi, whose inputs are the node at a."""
-    M, stride, columns = net.M, net.codes[STRIDE], net.layers[layer, COLUMNS]
+    M, columns, stride = net.M, net.layers[layer, COLUMNS], 2 * lanes(zeros(net.M, NARROW))
     dW, wrong = net.codes[SCRATCH] + thread * net.codes[EACH], net.M.dtype.type(0)
     for p in range(net.layers[layer, PANELS], net.layers[layer + 1, PANELS]):
         d, quarters = net.layers[layer, SIDE] + net.panels[p, COLUMN], net.panels[p, QUARTERS]
@@ -488,11 +493,11 @@ def learn_rows(net, layer, B, a, lo, hi, step, thread):
             for i in range(top, top + tall, 4):
                 x, row = a + i * stride, i - top
                 if quarters == WIDE:
-                    learn(M, x, stride, d, columns, B, dW, row, tall, zeros(M, WIDE))
+                    learn(M, x, far, d, columns, B, dW, row, tall, zeros(M, WIDE))
                 elif quarters == TAILED:
-                    learn(M, x, stride, d, columns, B, dW, row, tall, zeros(M, TAILED))
+                    learn(M, x, far, d, columns, B, dW, row, tall, zeros(M, TAILED))
                 else:
-                    learn(M, x, stride, d, columns, B, dW, row, tall, zeros(M, NARROW))
+                    learn(M, x, far, d, columns, B, dW, row, tall, zeros(M, NARROW))
             wrong += update_rows(net, layer, p, top, top + tall, dW, tall, step)
     return wrong
 
@@ -523,7 +528,8 @@ def first_layer(net, data, work, step, thread, team):
     """
     order, _, old_B, new, new_B, side = work
     wrong, like = net.M.dtype.type(0), zeros(net.M, NARROW)
-    stride, inputs = net.codes[STRIDE], net.layers[0, ROWS] * net.codes[STRIDE]
+    stride, height = 2 * lanes(like), net.layers[0, ROWS]
+    far, inputs = height * stride, height * net.codes[SAMPLES]
     old_X, X = net.codes[INPUT] + (1 - side) * inputs, net.codes[INPUT] + side * inputs
     mine, end = share(np.int64(CHUNKS), thread, team)
     for chunk in range(mine, end):
@@ -533,13 +539,13 @@ def first_layer(net, data, work, step, thread, team):
                 continue
             top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
             if old_B:
-                wrong += learn_rows(net, NONE, old_B, old_X, top, bottom, step, thread)
+                wrong += learn_rows(net, NONE, old_B, old_X, far, top, bottom, step, thread)
             if new_B:
                 aside = net.codes[SCRATCH] + thread * net.codes[EACH]
                 gather(net, data, order, new, new_B, block, X, aside, like)
                 fresh, groups = block == net.chunks[chunk], -(-new_B // lanes(like))
                 a, z = X + top * stride, part_of(net, chunk)
-                multiply(net, NONE, top, bottom - top, a, z, NONE, groups, fresh, like)
+                multiply(net, NONE, top, bottom - top, a, far, z, NONE, groups, fresh, like)
     return wrong
 
 
@@ -747,55 +753,63 @@ def tile(M, w, down, across, a, K, z, stride, fresh, like):
 
 
 @compiled
-def tiles(M, w, down, across, a, K, z, stride, mine, end, fresh, like):
-    """`tile` for groups of samples, two at a time as long as there are two."""
-    n = lanes(like)
-    q, stop = mine * n, end * n
-    while q < stop:
-        if q + n < stop:
-            tile(M, w, down, across, a + q, K, z + q, stride, fresh, zeros(M, PAIR))
-            q += n
-        else:
-            tile(M, w, down, across, a + q, K, z + q, stride, fresh, like)
-        q += n
+def place(group, far, n):
+    """Where in a node a group of n samples begins. Two groups stand side by side, with all rows of
+    the node; the next two stand `far` behind them: so a node's rows are never pages apart."""
+    return group // 2 * far + group % 2 * n
 
 
 @compiled
-def multiply(net, layer, top, K, a, z, mine, end, fresh, like):
+def tiles(M, w, down, across, a, far, K, z, z_far, mine, end, fresh, like):
+    """`tile` for groups of samples, two at a time where both are wanted."""
+    n, g = lanes(like), mine
+    while g < end:
+        x, to = a + place(g, far, n), z + place(g, z_far, n)
+        if g % 2 == 0 and g + 1 < end:
+            tile(M, w, down, across, x, K, to, 2 * n, fresh, zeros(M, PAIR))
+            g += 1
+        else:
+            tile(M, w, down, across, x, K, to, 2 * n, fresh, like)
+        g += 1
+
+
+@compiled
+def multiply(net, layer, top, K, a, far, z, mine, end, fresh, like):
     """Z += A W over K rows of W from `top` on, A the node at a, for groups of samples."""
-    stride = net.codes[STRIDE]
     for s in range(net.layers[layer, STRIPS], net.layers[layer + 1, STRIPS]):
         start, down, left, right = net.strips[s]
         for column in range(left, min(right, net.layers[layer, OUTPUTS]), TILE):
-            w, to = start + top * down + column - left, z + column * stride
-            tiles(net.M, w, down, ONE, a, K, to, stride, mine, end, fresh, like)
+            w, to = start + top * down + column - left, z + column * 2 * lanes(like)
+            z_far = net.codes[FAR]
+            tiles(net.M, w, down, ONE, a, far, K, to, z_far, mine, end, fresh, like)
 
 
 @compiled
 def multiply_back(net, layer, mine, end, like):
     """dX = dZ W^T of an upper layer, into the gradient of the layer below."""
-    stride, first = net.codes[STRIDE], net.layers[layer, STRIPS]
+    stride, far, first = 2 * lanes(like), net.codes[FAR], net.layers[layer, STRIPS]
     d, below = net.layers[layer, SLOPES], net.layers[layer - 1, SLOPES]
     for i in range(0, net.layers[layer, INPUTS], TILE):
         for s in range(first, net.layers[layer + 1, STRIPS]):
             start, down, left, right = net.strips[s]
             K, w = min(right, net.layers[layer, OUTPUTS]) - left, start + i * down
             dz, to = d + left * stride, below + i * stride
-            tiles(net.M, w, ONE, down, dz, K, to, stride, mine, end, s == first, like)
+            tiles(net.M, w, ONE, down, dz, far, K, to, far, mine, end, s == first, like)
 
 
 @compiled
-def collect(net, compressed, q, like):
+def collect(net, compressed, group, like):
     """Z of the first layer for a group of samples: the chunks' parts summed, first to last."""
-    M, n, stride, columns = net.M, lanes(like), net.codes[STRIDE], net.layers[0, COLUMNS]
-    node, part, size = net.layers[0, NODE] + q, net.codes[PARTS], columns * stride
+    M, n, columns, part = net.M, lanes(like), net.layers[0, COLUMNS], net.codes[PARTS]
+    q, size = place(group, net.codes[FAR], n), part_of(net, 1) - part
+    node, first = net.layers[0, NODE] + q, part + group * n * columns
     if compressed:  # samples' rows: they are turned
-        for at in range(part + q * columns, part + (q + n) * columns, n):
+        for at in range(first, first + n * columns, n):
             store(M, at, folded(M, at, size, like))
         for o in range(0, columns, n):
-            turn(M, part + q * columns + o, columns, M, node + o * stride, stride, like)
+            turn(M, first + o, columns, M, node + o * 2 * n, 2 * n, like)
     else:
-        for o in range(0, net.layers[0, OUTPUTS] * stride, stride):
+        for o in range(0, net.layers[0, OUTPUTS] * 2 * n, 2 * n):
             store(M, node + o, folded(M, part + q + o, size, like))
 
 
@@ -809,10 +823,11 @@ def folded(M, at, size, like):
 
 
 @compiled
-def turn_side(net, layer, q, like):
+def turn_side(net, layer, group, like):
     """A layer's dZ of a group, from samples as lanes to outputs as lanes; 0 where there is none."""
-    M, n, stride, columns = net.M, lanes(like), net.codes[STRIDE], net.layers[layer, COLUMNS]
-    d, side = net.layers[layer, SLOPES] + q, net.layers[layer, SIDE] + q * columns
+    M, n, columns = net.M, lanes(like), net.layers[layer, COLUMNS]
+    d = net.layers[layer, SLOPES] + place(group, net.codes[FAR], n)
+    side, stride = net.layers[layer, SIDE] + group * n * columns, 2 * n
     for o in range(net.layers[layer, OUTPUTS], columns):
         store(M, d + o * stride, splat(0.0, like))
     for o in range(0, columns, n):
@@ -820,75 +835,78 @@ def turn_side(net, layer, q, like):
 
 
 @compiled
-def aim(net, data, order, at, B, q, divisor, like):
+def aim(net, data, order, at, B, group, divisor, like):
     """One group's targets, as a node, and what each sample's loss weighs: w_b / divisor."""
-    M, stride = net.M, net.codes[STRIDE]
-    K, t, scores = net.layers[-2, OUTPUTS], net.codes[TARGETS], net.codes[SCORES]
+    M, n, first = net.M, lanes(like), group * lanes(like)
+    t, K = net.codes[TARGETS] + place(group, net.codes[FAR], n), net.layers[-2, OUTPUTS]
     if data.labels.size:
-        for k in range(t + q, t + q + K * stride, stride):
+        for k in range(t, t + K * 2 * n, 2 * n):
             store(M, k, splat(0.0, like))
-    for b in range(q, min(B, q + lanes(like))):
-        sample = order[at + b]
+    for b in range(min(n, B - first)):
+        sample = order[at + first + b]
         if data.labels.size:
-            M[t + data.labels[sample] * stride + b] = 1
+            M[t + data.labels[sample] * 2 * n + b] = 1
         else:
             for k in range(K):
-                M[t + k * stride + b] = data.targets[sample, k]
+                M[t + k * 2 * n + b] = data.targets[sample, k]
         weight = data.weights[sample] if data.weights.size else M.dtype.type(1)
-        M[scores + b] = weight / M.dtype.type(divisor)
+        M[net.codes[SCORES] + first + b] = weight / M.dtype.type(divisor)
 
 
 @compiled
-def head(net, judged, q, like):
+def head(net, judged, group, like):
     """Outputs of the last layer; if judged, also losses, their gradient, and right answers."""
-    M, stride, last = net.M, net.codes[STRIDE], net.layers.shape[0] - 2
+    M, n, last = net.M, lanes(like), net.layers.shape[0] - 2
+    stride, q = 2 * n, place(group, net.codes[FAR], n)
     K, code = net.layers[last, OUTPUTS], net.layers[last, ACTIVATION]
     z, d = net.layers[last, NODE] + q, net.layers[last, SLOPES] + q
     a, t = net.codes[HEAD] + q, net.codes[TARGETS] + q
     activate(M, code, z, a, K, stride, like)
     if not judged:
         return
-    scores = net.codes[SCORES] + q
+    scores = net.codes[SCORES] + group * n
     dl = load(M, scores, like)
     if net.codes[READS_OUTPUTS]:
         loss = loss_and_gradient(M, net.codes[LOSS], a, t, d, K, stride, dl)
         derive(M, code, a, d, K, stride, like)
     else:
         loss = loss_and_gradient(M, net.codes[LOSS], z, t, d, K, stride, dl)
-    far = fabs(largest(M, a, K, stride, like) - largest(M, t, K, stride, like))
-    yes = where_lt(far, splat(0.5, like), splat(1.0, like), splat(0.0, like))
-    store(M, scores + stride, loss)
-    store(M, scores + 2 * stride, yes)
+    apart = fabs(largest(M, a, K, stride, like) - largest(M, t, K, stride, like))
+    yes = where_lt(apart, splat(0.5, like), splat(1.0, like), splat(0.0, like))
+    store(M, scores + net.codes[SAMPLES], loss)
+    store(M, scores + 2 * net.codes[SAMPLES], yes)
 
 
 @compiled
 def upward(net, compressed, judged, mine, end, like):
     """From the first layer's sums to outputs and losses, for groups `mine` to `end`."""
-    M, n, stride, last = net.M, lanes(like), net.codes[STRIDE], net.layers.shape[0] - 2
-    for q in range(mine * n, end * n, n):
-        collect(net, compressed, q, like)
+    M, n, far, last = net.M, lanes(like), net.codes[FAR], net.layers.shape[0] - 2
+    for group in range(mine, end):
+        collect(net, compressed, group, like)
     for layer in range(1, last + 1):
         K, a, code = net.layers[layer, INPUTS], net.layers[layer - 1, NODE], layer - 1
-        for q in range(mine * n, end * n, n):
-            activate(M, net.layers[code, ACTIVATION], a + q, a + q, K, stride, like)
-            store(M, a + K * stride + q, splat(1.0, like))  # what feeds the bias
+        for group in range(mine, end):
+            x = a + place(group, far, n)
+            activate(M, net.layers[code, ACTIVATION], x, x, K, 2 * n, like)
+            store(M, x + K * 2 * n, splat(1.0, like))  # what feeds the bias
         K += net.layers[layer, BIAS]
-        multiply(net, layer, NONE, K, a, net.layers[layer, NODE], mine, end, YES, like)
-    for q in range(mine * n, end * n, n):
-        head(net, judged, q, like)
+        multiply(net, layer, NONE, K, a, far, net.layers[layer, NODE], mine, end, YES, like)
+    for group in range(mine, end):
+        head(net, judged, group, like)
 
 
 @compiled
 def downward(net, mine, end, like):
     """From the head's gradient down to the first layer's, for groups `mine` to `end`."""
-    M, n, stride, last = net.M, lanes(like), net.codes[STRIDE], net.layers.shape[0] - 2
+    n, last = lanes(like), net.layers.shape[0] - 2
     for layer in range(last, -1, -1):
         a, d = net.layers[layer, NODE], net.layers[layer, SLOPES]
         K, code = net.layers[layer, OUTPUTS], net.layers[layer, ACTIVATION]
-        for q in range(mine * n, end * n, n):
+        for group in range(mine, end):
             if layer < last:
-                derive(M, code, a + q, d + q, K, stride, like)
-            turn_side(net, layer, q, like)
+                q = place(group, net.codes[FAR], n)
+                derive(net.M, code, a + q, d + q, K, 2 * n, like)
+            turn_side(net, layer, group, like)
         if layer:
             multiply_back(net, layer, mine, end, like)
 
@@ -908,7 +926,8 @@ def first_phase(net, data, work, step, thread, team, crew, fused):
         for layer in range(1, net.layers.shape[0] - 1):
             lo, hi = share(net.layers[layer, ROWS] // 4, thread, crew)
             a = net.layers[layer - 1, NODE]
-            wrong += learn_rows(net, layer, old_B, a, 4 * lo, 4 * hi, step, thread)
+            far = net.codes[FAR]
+            wrong += learn_rows(net, layer, old_B, a, far, 4 * lo, 4 * hi, step, thread)
     if fused:
         return wrong + first_layer(net, data, work, step, thread, team)
     wrong += first_layer(net, data, (order, old, old_B, new, NONE, side), step, thread, team)
@@ -921,19 +940,21 @@ def second_phase(net, data, order, at, B, divisor, thread, team):
     like = zeros(net.M, NARROW)
     n = lanes(like)
     mine, end = share((B + n - 1) // n, thread, team)
-    for q in range(mine * n, end * n, n):
-        aim(net, data, order, at, B, q, divisor, like)
-    upward(net, data.compressed, YES, mine, end, like)
-    downward(net, mine, end, like)
+    for group in range(mine, end):
+        aim(net, data, order, at, B, group, divisor, like)
+    for few in range(mine, end, CROWD):
+        last = min(few + CROWD, end)
+        upward(net, data.compressed, YES, few, last, like)
+        downward(net, few, last, like)
 
 
 @compiled
 def scored(net, B):
     """Sum of weighted losses over the divisor, and right answers, of a batch; first to last."""
-    loss, right, stride, s = 0.0, 0, net.codes[STRIDE], net.codes[SCORES]
+    loss, right, far, s = 0.0, 0, net.codes[SAMPLES], net.codes[SCORES]
     for b in range(s, s + B):
-        loss += float(net.M[b]) * float(net.M[b + stride])
-        right += int(net.M[b + 2 * stride])
+        loss += float(net.M[b]) * float(net.M[b + far])
+        right += int(net.M[b + 2 * far])
     return loss, right
 
 
@@ -1005,7 +1026,7 @@ def look(net, data, job, rows, first, last, outputs):
     """
     order, _, size, _, _, losses, right, _ = job
     judged = data.labels.size > 0 or data.targets.size > 0
-    K, stride, like = net.layers[-2, OUTPUTS], net.codes[STRIDE], zeros(net.M, NARROW)
+    K, like = net.layers[-2, OUTPUTS], zeros(net.M, NARROW)
     n, step = lanes(like), settings(net, 0.0)
     packed, inputs = rows.cuts.size > 0, net.layers[0, INPUTS]
     whole = Data(packed, rows, *data[2:])
@@ -1020,15 +1041,16 @@ def look(net, data, job, rows, first, last, outputs):
         first_layer(net, whole, (local, NONE, NONE, start, B, NONE), step, NONE, ONE)
         groups = (B + n - 1) // n
         if judged:
-            for q in range(0, groups * n, n):
-                aim(net, data, order, at, B, q, 1.0, like)
+            for group in range(groups):
+                aim(net, data, order, at, B, group, 1.0, like)
         upward(net, packed, judged, NONE, groups, like)
         if judged:
             losses[k], right[k] = scored(net, B)
         if outputs.size:
             for b in range(B):
+                a = net.codes[HEAD] + place(b // n, net.codes[FAR], n) + b % n
                 for o in range(K):
-                    outputs[at + b, o] = net.M[net.codes[HEAD] + o * stride + b]
+                    outputs[at + b, o] = net.M[a + o * 2 * n]
     return last
 
 
