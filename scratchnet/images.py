@@ -374,7 +374,8 @@ def _around(box: Box, margin: int, shape: tuple[int, ...]) -> Box:
 
 def _otsu(values: Field) -> float:
     """The cut that parts values best in two: most variance between the parts (N. Otsu, 1979)."""
-    counts, edges = np.histogram(values, 128)
+    # In float64: between two neighbours in float32 no 128 edges fit.
+    counts, edges = np.histogram(values.astype(np.float64), 128)
     middles = (edges[1:] + edges[:-1]) / 2
     share = np.cumsum(counts)[:-1] / counts.sum()
     mass = np.cumsum(counts * middles) / counts.sum()

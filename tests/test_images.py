@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import photos
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw
 from scipy import ndimage
@@ -387,6 +387,7 @@ def test_on_a_blank_page_in_uneven_light_nothing_is_found(sigma):
     st.sampled_from(["L", "RGB", "RGBA"]),
     st.sampled_from([1, 40, 255]),
 )
+@example(width=1, height=54, seed=23378, mode="RGBA", levels=255)  # ink that is all but one grey
 def test_any_picture_whatever_has_an_answer(width, height, seed, mode, levels):
     bands = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
     rng = np.random.default_rng(seed)

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from scratchnet import Input, Sequential, config, layers
 from scratchnet.engines import get_engine, reference
 from scratchnet.inputs import Data
-from scratchnet.testing.magnitude import backward_scale, forward_scale, gradient_scale
+from scratchnet.losses import SparseCategoricalCrossentropy
+from scratchnet.model import Stage
+from scratchnet.testing.magnitude import (
+    backward_scale,
+    forward_scale,
+    gradient_scale,
+    on_a_kink,
+)
 from scratchnet.testing.strategies import problems
 
 ENGINE = reference.ENGINE
@@ -28,24 +36,55 @@ def frozen(batch):
     return batch
 
 
-@given(problems(max_batch=9), st.integers(1, 8))
-def test_the_gradient_of_a_batch_is_the_size_weighted_mean_of_its_parts(problem, at):
-    model, batch = problem
-    model.loss.reduction = "sum_over_batch_size"
+def turned(model, batch, rows):
+    """Whether a ReLU is on for these rows by themselves and off for them in the batch, or back."""
+    whole = [Stage(stage.Z[rows], stage.A[rows], None) for stage in model.run(batch.x)]
+    return on_a_kink(model, batch.x[rows], model.run(batch.x[rows]), whole)
+
+
+def whole_and_parts(model, batch, at):
+    """The gradient of the batch and its size-weighted mean over rows up to `at` and from there."""
     size = len(batch.x)
-    at = min(at, size - 1) if size > 1 else 0
     model.gradient(batch)
     whole = model.grad.copy()
-    # BLAS adds up a batch of another size in another order, forward and back.
-    allowed = 1e-13 * np.maximum(gradient_scale(model, batch), 1e-290)
-    allowed += 16 * 2.0**-53 * forward_scale(model, batch)
     parts = np.zeros_like(whole)
     for rows in (slice(0, at), slice(at, size)):
         part = batch.rows(rows)
         if len(part.x):
             model.gradient(part)
             parts += model.grad * (len(part.x) / size)
+    return whole, parts
+
+
+@given(problems(max_batch=9), st.integers(1, 8))
+def test_the_gradient_of_a_batch_is_the_size_weighted_mean_of_its_parts(problem, at):
+    model, batch = problem
+    model.loss.reduction = "sum_over_batch_size"
+    size = len(batch.x)
+    at = min(at, size - 1) if size > 1 else 0
+    # On a kink BLAS's order of summation decides which slope is taken: both are right.
+    assume(not turned(model, batch, slice(0, at)) and not turned(model, batch, slice(at, size)))
+    whole, parts = whole_and_parts(model, batch, at)
+    # BLAS adds up a batch of another size in another order, forward and back.
+    allowed = 1e-13 * np.maximum(gradient_scale(model, batch), 1e-290)
+    allowed += 16 * 2.0**-53 * forward_scale(model, batch)
     assert np.all(np.abs(whole - parts) <= allowed)
+
+
+def test_a_relu_that_is_0_but_for_rounding_is_known_to_be_on_its_kink():
+    """Found by Hypothesis: with OpenBLAS the third row's second ReLU is on in the batch only."""
+    config.set_floatx("float64")
+    dense = [layers.Dense(4, use_bias=False), layers.Dense(2, "relu", use_bias=False)]
+    model = Sequential([Input((8,)), *dense])
+    first = [[0, 0, 1, 2], [-2, -2, 2, 2], [-1, -1, 2, 0], [-1, 2, -1, 0],
+             [1, 0, -2, -2], [2, 1, 2, 0], [2, -1, 0, 1], [-2, -1, -2, 0]]  # fmt: skip
+    second = [[2, -2], [-1, 0], [2, -1], [0, -1]]
+    model.set_weights([np.array(first) / 10, np.array(second) / 10])
+    x = [[2, -1, 2, 2, -1, 0, 0, 1], [1, -2, 0, -2, 2, -1, 0, 2], [0, 1, 0, 2, 0, 1, 0, 0]]
+    batch = Data(np.array(x, float), np.zeros((3, 2)), None)
+    z = [model.run(batch.x[rows])[-1].Z[-1, 1] for rows in (slice(0, 3), slice(2, 3))]
+    assert not turned(model, batch, slice(0, 2))
+    assert turned(model, batch, slice(2, 3)) == ((z[0] > 0) != (z[1] > 0))
 
 
 @given(problems(), seeds)
@@ -117,17 +156,38 @@ def test_a_dtype_is_kept_through_every_operation_gradient_and_slot(dtype, data):
     assert {array.dtype.name for array in arrays} == {dtype}
 
 
+def weights_only_scale(model, batch):
+    """Twice the weights, twice the gradient: a factor of 2 rounds nothing, but for what underflows.
+
+    Below 2^-1022 numbers are 2^-1074 apart, so a product there is off by 2^-1075, 2e-324. On its
+    way down it meets at most three layers of 8 weights (below 10) and an activation (below 1e10) of
+    each of 7 samples: less than 1e-300, which is less than one rounding of whatever exceeds 1e-284.
+    """
+    model.loss.reduction = "sum"
+    model.gradient(Data(batch.x, batch.y, None))
+    plain = model.grad.copy()
+    model.gradient(Data(batch.x, batch.y, np.full(len(batch.x), 2.0)))
+    assert np.all(np.abs(model.grad - 2 * plain) <= 1e-300)
+    return plain
+
+
 @given(problems())
 def test_a_weight_of_0_takes_a_sample_out_and_equal_weights_only_scale(problem):
     model, batch = problem
-    model.loss.reduction = "sum"
-    doubled = Data(batch.x, batch.y, np.full(len(batch.x), 2.0))
-    model.gradient(Data(batch.x, batch.y, None))
-    plain = model.grad.copy()
-    model.gradient(doubled)
-    assert np.array_equal(model.grad, 2 * plain)  # a factor of 2 rounds nothing
+    weights_only_scale(model, batch)
     model.gradient(Data(batch.x, batch.y, np.zeros(len(batch.x))))
     assert not model.grad.any()
+
+
+def test_a_gradient_that_underflows_is_scaled_as_well():
+    """Found by Hypothesis: e^-715 / 3 is rounded to 2^-1074, and so is twice that."""
+    config.set_floatx("float64")
+    model = Sequential([Input((4,)), layers.Dense(2, use_bias=False)])
+    model.compile("sgd", SparseCategoricalCrossentropy(from_logits=True), engine="reference")
+    x = np.array([[1.0, 1 / 3, 1 / 7, 0.3]])
+    model.set_weights([np.array([[-715.0, 0.0], *np.zeros((3, 2))])])
+    plain = weights_only_scale(model, model._check(x, np.array([1])))
+    assert not np.array_equal(model.grad, 2 * plain)
 
 
 def test_engines_offer_the_same_functions():

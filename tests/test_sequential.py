@@ -394,11 +394,31 @@ def test_a_part_that_cannot_be_made_says_why(case):
 
 def test_a_loss_that_stops_being_finite_ends_training_with_epoch_and_batch(engine):
     model = network(optimizer=optimizers.SGD(1e38), head="linear", loss="mse", metrics=[])
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises(FloatingPointError, match=r"loss is (nan|inf) in epoch 1, batch \d"),
-    ):
+    # And without a warning of NumPy's before it: that would fail here.
+    with pytest.raises(FloatingPointError, match=r"loss is (nan|inf) in epoch 1, batch \d"):
         model.fit(X, np.eye(3)[Y], batch_size=4, verbose=0)
+
+
+def drowned() -> Sequential:
+    """Every sigmoid is 0, and read as a probability that is divided by their sum: 0 / 0 in Keras
+    too."""
+    loss = losses.CategoricalCrossentropy(sigmoid_head="probabilities")
+    model = network(head="sigmoid", loss=loss, metrics=[])
+    model.set_weights([np.full_like(w, -1000.0 * (w.ndim == 1)) for w in model.get_weights()])
+    return model
+
+
+def test_probabilities_that_are_all_0_are_told_of_in_our_words_alone(engine):
+    with pytest.raises(FloatingPointError, match="loss is nan in epoch 1, batch 0"):
+        drowned().fit(X, np.eye(3)[Y], batch_size=4, verbose=0)
+
+
+def test_who_asks_numpy_for_errors_gets_them_from_fit():
+    with (
+        np.errstate(divide="raise", invalid="raise"),
+        pytest.raises(FloatingPointError, match="in divide"),
+    ):
+        drowned().fit(X, np.eye(3)[Y], batch_size=4, verbose=0)
 
 
 # --- what fit returns and prints ------------------------------------------------------------------

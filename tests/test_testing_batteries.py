@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratchnet import layers
@@ -122,11 +122,42 @@ def test_our_own_layers_and_activations_pass(name):
     check_activation(*reference.ENGINE.activations[name])
 
 
+class Steep(Plain):
+    """tanh(3 z): an activation that the engine doesn't know, and that is 1 soon."""
+
+    def forward(self, x):
+        self.a = np.tanh(3 * super().forward(x))
+        return self.a
+
+    def backward(self, dy):
+        return super().backward(3 * dy * (1 - self.a**2))
+
+
+class SlightlyWrong(Steep):
+    def backward(self, dy):
+        return super().backward(dy * (1 + 1e-8))
+
+
+@pytest.mark.parametrize(("name", "inputs"), [("tanh", 24), ("softmax", 40), ("softmax", 80)])
+def test_right_layers_that_saturate_pass(name, inputs):
+    """The last one for its being linear in dY: its outputs are 0 and 1 but for little."""
+    check_layer(layers.Dense(3, name), input_shape=inputs, examples=1)
+
+
+def test_a_right_layer_of_unknown_structure_that_saturates_passes():
+    check_layer(Steep)
+
+
+def test_saturation_excuses_nothing_else():
+    assert law(check_layer, SlightlyWrong) == "gradients"
+
+
 SEEDS = st.integers(0, 2**32 - 1)
 """With HYPOTHESIS_PROFILE=nightly each battery meets right code 10,000 times."""
 
 
 @given(st.sampled_from(sorted(reference.ENGINE.activations)), st.booleans(), SEEDS)
+@example("tanh", False, 1611)  # every output saturated, and 1 - a^2 rounded alike all around
 def test_no_bug_is_reported_on_right_layers(name, use_bias, seed):
     layer = layers.Dense(2, name, use_bias)
     check_layer(layer, input_shape=3, rng=seed, examples=2)

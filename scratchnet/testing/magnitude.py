@@ -141,6 +141,31 @@ def backward_scale(network: Network, dZ: Array, tape: list[Stage], theta: Array)
     return _back(network, dZ, tape, sizes, theta)
 
 
+def layer_scale(
+    activation: str, X: Array, W: Array | None, b: Array | None, dY: Array, *, forward: bool = False
+) -> tuple[Array, Array, Array]:
+    """S of (dX, dW, db) of one layer f(X W + b), or f(X), for a gradient dY that comes in.
+
+    With `forward` the way forward is in absolute values too, as in `forward_scale`.
+
+    >>> X, W, dY = np.array([[4.0]]), np.array([[-2.0]]), np.array([[1.0]])
+    >>> S = layer_scale("tanh", X, W, None, dY)  # dY (1 + a^2) times |w|, |x| and 1; a is -1
+    >>> [size.round(3).tolist() for size in S]
+    [[[4.0]], [[8.0]], [2.0]]
+    >>> S = layer_scale("tanh", X, W, None, dY, forward=True)  # z is rounded as |x| |w| is
+    >>> [size.round(3).tolist() for size in S]
+    [[[36.0]], [[72.0]], [18.0]]
+    """
+    W = np.eye(X.shape[-1]) if W is None else W
+    Z = ENGINE.dense(X, W, b)
+    terms = ENGINE.dense(np.abs(X), np.abs(W), None if b is None else np.abs(b))
+    stage = Stage(Z, ENGINE.activations[activation].forward(Z), None)
+    dZ = _through(activation, np.abs(dY), stage, terms if forward else 0 * terms)
+    dW, db = np.zeros_like(W), np.zeros(W.shape[1])
+    dX = ENGINE.dense_backward(dZ, np.abs(X), np.abs(W), dW, db, True)
+    return np.asarray(dX), dW, db
+
+
 def _sizes(network: Network, tape: list[Stage], X: Array, params: list[Params]) -> list[Stage]:
     """For each layer what Z and A are rounded by, in units of the roundoff, and its cache."""
     sizes: list[Stage] = []
@@ -152,6 +177,34 @@ def _sizes(network: Network, tape: list[Stage], X: Array, params: list[Params]) 
         A = np.abs(stage.A) + _through(layer.activation, Z, stage, 0 * Z)
         sizes.append(Stage(Z, A, cache))
     return sizes
+
+
+def on_a_kink(network: Network, X: Array, one: list[Stage], other: list[Stage]) -> bool:
+    """Whether some ReLU is on in one run of X (B, ...) and off in the other.
+
+    Then its Z is 0 but for the order of summation, and the gradients of both runs are right. An
+    AssertionError where that doesn't explain it: two sums of n numbers and a bias differ by at most
+    2 (n + 1) u of their terms.
+
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((1,)), layers.Dense(1, "relu")])
+    >>> model.set_weights([np.array([[1.0]]), np.array([-1.0])])
+    >>> X = np.array([[1.0]])
+    >>> zero = model.run(X)
+    >>> near = [stage._replace(Z=stage.Z + 2.0**-52) for stage in zero]
+    >>> on_a_kink(model, X, zero, zero), on_a_kink(model, X, zero, near)
+    (False, True)
+    """
+    found, params = False, network.views(np.abs(network.theta))
+    sizes = _sizes(network, one, X, params)
+    width = max((len(array) for own in params for array in own.values()), default=0)
+    most = 2 * (width + 1) * 2.0**-53
+    for layer, a, b, size in zip(network.layers, one, other, sizes, strict=True):
+        if layer.activation == "relu":
+            turned = (a.Z.real > 0) != (b.Z.real > 0)
+            assert np.all(np.abs(a.Z - b.Z)[turned] <= most * size.Z[turned])
+            found |= bool(turned.any())
+    return found
 
 
 def _back(

@@ -223,6 +223,15 @@ def _off_the_kink(model: Sequential, x: Array, margin: float) -> bool:
     return all(distance >= margin for distance in near)
 
 
+def _finite(model: Sequential, batch: Data) -> bool:
+    """Whether loss and gradient are finite: where all sigmoids underflow they are 0 / 0."""
+    with np.errstate(all="ignore"):
+        loss, _ = model.gradient(batch)
+    found = bool(np.isfinite(loss) and np.isfinite(model.grad).all())
+    model.grad[...] = 0
+    return found
+
+
 @st.composite
 def problems(
     draw: Any,
@@ -236,6 +245,7 @@ def problems(
 ) -> Problem:
     """A model of 1 to `max_depth` dense layers and a batch of at least one sample.
 
+    Its loss and its gradient are finite; a 0 / 0, which is NaN in Keras too, has no law to keep.
     With a `margin`, ReLUs' pre-activations are kept that far off their kink, so that a difference
     quotient with a smaller step meets none.
 
@@ -268,6 +278,7 @@ def problems(
     y = chosen if model.loss.sparse else to_categorical(chosen, classes)
     w = draw(sample_weights(batch))
     problem = Problem(model, model._check(x, y, w))
+    assume(_finite(model, problem.batch))
     if margin:
         assume(_off_the_kink(model, problem.batch.x, margin))
     return problem
