@@ -2,13 +2,13 @@
 
 All numbers stand in one flat array M, and a place in it is a whole number. A layer's parameters are
 panels: matrices of 1, 3 1/4 or 4 registers' width, whose row i holds the weights from input i to
-those outputs; the bias is the row of an input that is always 1. Between layers samples are lanes:
-a row of a node is one output of two registers of samples, so that softmax, losses and the count of
-right answers are plain loops too. A step is two phases with a wait after each: `first_phase` changes all
-weights, the first layer's block by block, and multiplies the next batch with a block while it is in
-the cache; `second_phase` goes up and down the layers above. Sums over the first layer's inputs run
-in CHUNKS fixed pieces, whatever the number of threads, and every other sum in one piece: so threads
-cannot change a bit.
+those outputs; the bias is the row of an input that is always 1. Between layers samples are lanes: a
+row of a node is one output of two registers of samples, so that softmax, losses and the count of
+right answers are plain loops too. A step is two phases with a wait after each: `first_phase`
+changes all weights, the first layer's block by block, and multiplies the next batch with a block
+while it is in the cache; `second_phase` goes up and down the layers above. Sums over the first
+layer's inputs run in CHUNKS fixed pieces, whatever the number of threads, and every other sum in
+one piece: so threads cannot change a bit.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, no-any-return"
