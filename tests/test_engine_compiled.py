@@ -603,16 +603,21 @@ def test_nothing_is_compiled_twice() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_interrupt(threads: int) -> None:
+    """Within 0.2 s; a loaded machine may be late for reasons of its own, but not five times."""
     # A process started in the background may ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    waited = [1.0]
     try:
-        interrupted(threads)
+        while min(waited) > 0.2 and len(waited) < 6:
+            waited.append(interrupted(threads))
     finally:
         signal.signal(signal.SIGINT, before)
+    assert min(waited) <= 0.2
 
 
-def interrupted(threads: int) -> None:
-    """Ctrl-C comes through in time, and the session stands after a whole number of batches."""
+def interrupted(threads: int) -> float:
+    """Ctrl-C comes through, and the session stands after a whole number of batches; after how many
+    seconds."""
     plan = make_plan(*MNIST_LIKE, F32)
     X, y = draw_data(plan, 2000)
     order = np.resize(np.random.default_rng(0).permutation(2000), 2_000_000)
@@ -630,7 +635,7 @@ def interrupted(threads: int) -> None:
     bell.start()
     with pytest.raises(KeyboardInterrupt):
         session.epoch(order, rates, 1)
-    assert time.perf_counter() - when[0] < 0.5, "0.2 s on a quiet machine"
+    waited = time.perf_counter() - when[0]
     bell.join()
     session.pull()
     done = session.done
@@ -643,6 +648,7 @@ def interrupted(threads: int) -> None:
     session.epoch(order, rates, 0, done)
     session.pull()
     np.testing.assert_array_equal(theta, again)
+    return waited
 
 
 def test_a_helper_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
