@@ -25,7 +25,7 @@ from scratchnet.utils import through_float32
 if TYPE_CHECKING:
     from scratchnet.sequential import Sequential
 
-STRETCH = 0.05
+STRETCH = 0.1
 """Seconds of training between two looks at Ctrl-C and the progress bar."""
 
 STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward, Network.run)

@@ -517,7 +517,7 @@ class Session:
         if self.compressed:
             self.data = _compressed(self.layout, self.net, data, self.samples, self._on)
         self._progress = np.zeros(1, np.int64)
-        self._late, self._alone = 0, 0
+        self._late, self._alone, self._stretch = 0, 0, 1
         self.push()
 
     def _pairs(self) -> list[tuple[Array, Array]]:
@@ -588,14 +588,15 @@ class Session:
             right,
             self._progress,
         )
-        piece, at, bad = 1, start, -1
+        at, bad = start, -1
         self._progress[0] = start
         while at < stop and bad < 0:
-            end = min(stop, at + piece)
+            end = min(stop, at + self._stretch)
             clock = time.perf_counter()
             bad = self._piece(job, at, end)
             each = (time.perf_counter() - clock) / (end - at)
-            piece = min(8 * piece, max(1, int(PAUSE / each))) if self.switches.one_call else 1
+            longest = max(1, int(PAUSE / each)) if self.switches.one_call else 1
+            self._stretch = min(8 * self._stretch, longest)
             at = end
         part = slice(start, stop)
         if bad < 0:
