@@ -663,6 +663,21 @@ def test_a_helper_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> Non
         session.epoch(np.arange(200), rates_of(plan, 7))
 
 
+def test_a_helper_that_fails_while_looking_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or its share of the outputs would be whatever stood in that memory."""
+    plan = make_plan((7, 5, 3), ("relu", "softmax"), F32)
+    look = fused._look
+
+    def failing(*args: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            raise MemoryError("no room")
+        return look(*args)
+
+    monkeypatch.setattr(fused, "_look", failing)
+    with pytest.raises(MemoryError, match="no room"):
+        fused.predict(plan, start(plan)[0], np.ones((2000, 7), np.float32), threads=2)
+
+
 def test_two_fits_at_once() -> None:
     plan = make_plan(*MNIST_LIKE, F32)
     X, y = draw_data(plan, 2000)

@@ -6,7 +6,7 @@ BLAS already, and activations and losses must take complex numbers for the gradi
 vector type, `kernels.py` the step, `fused.py` the sessions.
 
 What was changed against the reference; `python -m benchmarks kernels` measures an epoch of MNIST
-with each of the first five turned off (`fused.Switches`), and the README shows what came out:
+with each of the first five turned off (`fused.Switches`), and docs/speed.md shows what came out:
 
 - First moments below 1e-30 are 0 (`flush`): denormal numbers cost a hundred times a normal one, and
   grow common after some epochs. The reference does it too.

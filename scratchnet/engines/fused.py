@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -676,9 +677,8 @@ def _looked(
     losses, right = np.zeros(batches), np.zeros(batches, np.int64)
     job = k.Job(np.arange(N), np.zeros(0), LOOK, False, True, losses, right, right)
 
-    infinite: list[int] = []
-
-    def run(thread: int) -> None:
+    def run(thread: int) -> bool:
+        """Whether this thread's share of X was finite."""
         net = layout.net()
         for theirs, mine in layout.pairs(theta, net.M):
             mine[:] = theirs
@@ -688,21 +688,12 @@ def _looked(
             rows = _room(data.dense.dtype, plan, LOOK, len(layout.blocks), entries)
         first, last = batches * thread // team, batches * (thread + 1) // team
         with event.install_listener("numba:compile", _Teller()):
-            if _look(net, data, job, rows, first, last, outputs) < last:
-                infinite.append(thread)
+            return bool(_look(net, data, job, rows, first, last, outputs) == last)
 
-    others = [
-        threading.Thread(target=run, args=(n,), name=f"scratchnet-{n}", daemon=True)
-        for n in range(1, team)
-    ]
-    for other in others:
-        other.start()
-    try:
-        run(0)
-    finally:
-        for other in others:
-            other.join()
-    if infinite:
+    with ThreadPoolExecutor(team, "scratchnet") as pool:
+        others = [pool.submit(run, thread) for thread in range(1, team)]
+        finite = [run(0), *(other.result() for other in others)]
+    if not all(finite):
         raise FloatingPointError(f"X holds numbers that are not finite {layout.dtype} numbers.")
     return outputs, losses, right
 
