@@ -116,7 +116,7 @@ def _entries(version: str) -> tuple[Any, ...]:
     @_cached
     def compress(net: Any, data: Any, N: int, rows: Any) -> Any:
         _ = version
-        return k.compress(net, data, 0, N, rows)
+        return k.compress(net, data, k.NONE, N, rows)
 
     return train, look, count, compress
 

@@ -338,8 +338,9 @@ def update_rows(net, layer, p, top, bottom, dW, tall, step):
 
 
 @compiled
-def learn(M, x, far, d, columns, B, dW, row, tall, like):
+def learn(M, arguments, like):
     """dW_io = sum_b A_ib dZ_bo for four inputs, the first at x, into four rows from `row` on."""
+    x, far, d, columns, B, dW, row, tall = arguments
     zero, n = splat(0.0, like), 2 * lanes(zeros(M, NARROW))
     g0, g1, g2, g3 = zero, zero, zero, zero
     for first in range(0, B, n):
@@ -358,8 +359,9 @@ def learn(M, x, far, d, columns, B, dW, row, tall, like):
 
 
 @compiled
-def learn_compressed(M, rows, order, at, B, block, d, columns, dW, tall, like):
+def learn_compressed(M, arguments, like):
     """dW_io = sum_b X_bi dZ_bo over the entries that are not 0, for one block of inputs."""
+    rows, order, at, B, block, d, columns, dW, tall = arguments
     for b in range(B):
         sample = pick(order, at + b)
         dz = load(M, d + b * columns, like)
@@ -384,14 +386,13 @@ def weighed(M, rows, j, top, start, tall, z):
 
 
 @compiled
-def forward_compressed(
-    M, rows, order, at, B, block, top, start, tall, part, columns, fresh, size, like
-):
+def forward_compressed(M, arguments, like):
     """Z_bo += X_bi W_io over a block's entries that are not 0; `fresh` starts the sum from 0.
 
     Two samples side by side: a sum alone waits for each of its additions. An odd batch's last
     sample is its own neighbour.
     """
+    rows, order, at, B, block, top, start, tall, part, columns, fresh, size = arguments
     for b in range(0, B, 2):
         if size:
             fetch_ahead(rows, order, at + b + size, size, block)
@@ -456,29 +457,20 @@ def gather(net, data, order, at, B, block, X, aside, like):
 
 
 @compiled
-def compressed_panel(net, rows, work, step, block, chunk, p, dW, like):
-    """Learn from the old batch, then multiply the new one, on one block of one panel."""
-    order, old, old_B, new, new_B, _ = work
-    top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
-    column, columns, high = net.panels[p, COLUMN], net.layers[0, COLUMNS], bottom - top
-    wrong = net.M.dtype.type(0)
-    if old_B:
-        d = net.layers[0, SIDE] + column
-        learn_compressed(net.M, rows, order, old, old_B, block, d, columns, dW, high, like)
-        wrong = update_rows(net, NONE, p, top, bottom, dW, high, step)
-    if new_B:
-        start, tall, fresh = net.panels[p, START], net.layers[0, ROWS], net.chunks[chunk] == block
-        to, size = part_of(net, chunk) + column, new_B if column == 0 else 0
-        forward_compressed(
-            net.M, rows, order, new, new_B, block, top, start, tall, to, columns, fresh, size, like
-        )
-    return wrong
-
-
-@compiled
 def part_of(net, chunk):
     """Where a chunk's sums stand."""
     return net.codes[PARTS] + chunk * (net.layers[0, SLOPES] - net.layers[0, NODE])
+
+
+@glue
+def by_width(kernel, M, quarters, arguments):
+    """`kernel` for panels of that many quarters of a register: compiled for each of the three."""
+    if quarters == WIDE:
+        kernel(M, arguments, zeros(M, WIDE))
+    elif quarters == TAILED:
+        kernel(M, arguments, zeros(M, TAILED))
+    else:
+        kernel(M, arguments, zeros(M, NARROW))
 
 
 @compiled
@@ -490,33 +482,32 @@ def learn_rows(net, layer, B, a, far, lo, hi, step, thread):
         d, quarters = net.layers[layer, SIDE] + net.panels[p, COLUMN], net.panels[p, QUARTERS]
         for top in range(lo, hi, FEW):
             tall = min(hi - top, FEW)
-            for i in range(top, top + tall, 4):
-                x, row = a + i * stride, i - top
-                if quarters == WIDE:
-                    learn(M, x, far, d, columns, B, dW, row, tall, zeros(M, WIDE))
-                elif quarters == TAILED:
-                    learn(M, x, far, d, columns, B, dW, row, tall, zeros(M, TAILED))
-                else:
-                    learn(M, x, far, d, columns, B, dW, row, tall, zeros(M, NARROW))
+            for i in range(0, tall, 4):
+                arguments = a + (top + i) * stride, far, d, columns, B, dW, i, tall
+                by_width(learn, M, quarters, arguments)
             wrong += update_rows(net, layer, p, top, top + tall, dW, tall, step)
     return wrong
 
 
 @compiled
-def compressed_rows(net, rows, work, step, block, chunk, thread):
-    """One block of the first layer, whose inputs are compressed."""
+def compressed_block(net, rows, work, step, block, chunk, thread):
+    """Learn from the old batch, then multiply the new one, on one block of compressed inputs."""
+    order, old, old_B, new, new_B, _ = work
+    top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
+    M, high, columns, tall = net.M, bottom - top, net.layers[0, COLUMNS], net.layers[0, ROWS]
     dW, wrong = net.codes[SCRATCH] + thread * net.codes[EACH], net.M.dtype.type(0)
     for p in range(net.layers[0, PANELS], net.layers[1, PANELS]):
-        quarters = net.panels[p, QUARTERS]
-        if quarters == WIDE:
-            wide = zeros(net.M, WIDE)
-            wrong += compressed_panel(net, rows, work, step, block, chunk, p, dW, wide)
-        elif quarters == TAILED:
-            tail = zeros(net.M, TAILED)
-            wrong += compressed_panel(net, rows, work, step, block, chunk, p, dW, tail)
-        else:
-            slim = zeros(net.M, NARROW)
-            wrong += compressed_panel(net, rows, work, step, block, chunk, p, dW, slim)
+        start, quarters, column = net.panels[p, START], net.panels[p, QUARTERS], net.panels[p, COLUMN]
+        if old_B:
+            d = net.layers[0, SIDE] + column
+            learning = rows, order, old, old_B, block, d, columns, dW, high
+            by_width(learn_compressed, M, quarters, learning)
+            wrong += update_rows(net, NONE, p, top, bottom, dW, high, step)
+        if new_B:
+            z, fresh = part_of(net, chunk) + column, net.chunks[chunk] == block
+            size = new_B if column == 0 else 0
+            going = rows, order, new, new_B, block, top, start, tall, z, columns, fresh, size
+            by_width(forward_compressed, M, quarters, going)
     return wrong
 
 
@@ -535,7 +526,7 @@ def first_layer(net, data, work, step, thread, team):
     for chunk in range(mine, end):
         for block in range(net.chunks[chunk], net.chunks[chunk + 1]):
             if data.compressed:
-                wrong += compressed_rows(net, data.rows, work, step, block, chunk, thread)
+                wrong += compressed_block(net, data.rows, work, step, block, chunk, thread)
                 continue
             top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
             if old_B:
@@ -928,10 +919,12 @@ def first_phase(net, data, work, step, thread, team, crew, fused):
             a = net.layers[layer - 1, NODE]
             far = net.codes[FAR]
             wrong += learn_rows(net, layer, old_B, a, far, 4 * lo, 4 * hi, step, thread)
-    if fused:
-        return wrong + first_layer(net, data, work, step, thread, team)
-    wrong += first_layer(net, data, (order, old, old_B, new, NONE, side), step, thread, team)
-    return wrong + first_layer(net, data, (order, old, NONE, new, new_B, side), step, thread, team)
+    parts = 1 if fused else 2
+    for part in range(parts):
+        learn, go = old_B * (part == 0), new_B * (part == parts - 1)
+        work = order, old, learn, new, go, side
+        wrong += first_layer(net, data, work, step, thread, team)
+    return wrong
 
 
 @glue
@@ -1069,7 +1062,7 @@ def finite(M, A, first, end, like):
     return total == 0
 
 
-@compiled
+@glue
 def count(X, N, inputs, live):
     """How many numbers of N rows are not 0; marks in `live` the inputs that ever are not."""
     total = 0
