@@ -25,7 +25,7 @@ from numba.core import event
 
 from scratchnet.engines import Array, Plan
 from scratchnet.engines import kernels as k
-from scratchnet.engines.kernels import Data, Net, Rows
+from scratchnet.engines.kernels import Dense, Net, Rows, Targets
 from scratchnet.engines.reference import TINY
 
 log = logging.getLogger("scratchnet")
@@ -41,8 +41,8 @@ PAUSE = 0.06
 """Seconds between two moments at which Python may act (Ctrl-C, progress)."""
 SHARED_WORK = 1_000_000
 """Multiplications above the first layer in a batch, from which on threads share them."""
-LOOK = 64
-"""Samples in a batch of a prediction."""
+LOOK, PIECE = 64, 1024
+"""Samples in a batch of a prediction, and in a piece: its compressed rows stay in the cache."""
 
 ACTIVATIONS = {
     "linear": k.LINEAR,
@@ -61,14 +61,6 @@ LOSSES = {
 # --- compiling, once ------------------------------------------------------------------------------
 
 
-def _cached(function: Callable[..., Any]) -> Any:
-    """`function` compiled without Python's lock, kept on disk where there is a place for it."""
-    try:
-        return njit(nogil=True, _nrt=False, error_model="numpy", cache=True)(function)
-    except RuntimeError:  # no folder that can be written
-        return njit(nogil=True, _nrt=False, error_model="numpy")(function)
-
-
 class _Teller(event.Listener):
     """Says once in a process, in the log `scratchnet`, that something is being compiled."""
 
@@ -82,46 +74,26 @@ class _Teller(event.Listener):
     def on_end(self, given: Any) -> None: ...
 
 
-def _digest() -> str:
-    """A digest of the sources that are compiled."""
-    here = Path(__file__).parent
-    names = ("vector.py", "kernels.py", "fused.py")
-    return hashlib.sha256(b"".join((here / name).read_bytes() for name in names)).hexdigest()
+_SOURCES = (Path(__file__).parent / name for name in ("vector.py", "kernels.py"))
+_DIGEST = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:16]
 
 
-def _entries(version: str) -> tuple[Any, ...]:
-    """The compiled entry points: training, looking, counting, compressing.
+def _compiled(function: Callable[..., Any]) -> Any:
+    """`function` compiled without Python's lock, kept on disk where there is a place for it.
 
-    Numba finds a kept function by that function's own file and the values that it closes over, and
-    would miss an edit in `kernels.py`: so each of them closes over a digest of all sources.
+    Numba finds what it kept by the function's name, and looks for changes in that function's own
+    file alone: so the name has a digest of all sources.
     """
-
-    @_cached
-    def train(
-        net: Any, data: Any, job: Any, control: Any, first: int, last: int, thread: int, team: int
-    ) -> Any:
-        _ = version
-        return k.train(net, data, job, control, first, last, thread, team)
-
-    @_cached
-    def look(net: Any, data: Any, job: Any, rows: Any, first: int, last: int, outputs: Any) -> Any:
-        _ = version
-        return k.look(net, data, job, rows, first, last, outputs)
-
-    @_cached
-    def count(X: Any, N: int, inputs: int, live: Any) -> Any:
-        _ = version
-        return k.count(X, N, inputs, live)
-
-    @_cached
-    def compress(net: Any, data: Any, N: int, rows: Any) -> Any:
-        _ = version
-        return k.compress(net, data, k.NONE, N, rows)
-
-    return train, look, count, compress
+    options = {"nogil": True, "_nrt": False, "error_model": "numpy"}
+    function.__qualname__ = f"{function.__name__}-{_DIGEST}"
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder that can be written
+        return njit(**options)(function)
 
 
-_train, _look, _count, _compress = _entries(_digest())
+_train, _look = _compiled(k.train), _compiled(k.look)
+_count, _compress = _compiled(k.count), _compiled(k.compress)
 
 
 def cache_folder() -> str | None:
@@ -248,19 +220,32 @@ class Layout:
         samples = _up(batch, stride)
         after = parameters * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row
         scratch = (max(int(np.diff(self.blocks).max()), k.FEW) + 8) * 64 + 64
-        inputs = 0 if compressed else 2 * self.layers[0, k.ROWS] * samples
         height = self._lay_out_nodes(after, samples)
-        node = height * samples
-        sizes = k.CHUNKS * node, node, node, 3 * samples, threads * scratch, inputs
-        first = int(self.layers[-2, k.SIDE] + self.layers[-2, k.COLUMNS] * samples)
-        *places, self.numbers = (first + sum(sizes[:n]) for n in range(len(sizes) + 1))
         # Threads share what is above the first layer only where it takes longer than to share it.
         upper = sum(int(row[k.ROWS] * row[k.COLUMNS]) for row in self.layers[1:-1])
-        shared = threads > 1 and upper * batch > SHARED_WORK
-        apart = height * stride, samples, parameters
-        codes = [LOSSES[plan.loss], plan.reads == "A", code, *apart, *places]
-        codes[k.EACH :] = scratch, codes[-1], shared
-        self.codes = np.array(codes, np.int64)
+        self.places: dict[str, Any] = {
+            "loss": LOSSES[plan.loss],
+            "reads_outputs": plan.reads == "A",
+            "optimizer": code,
+            "slot": parameters,
+            "far": height * stride,
+            "samples": samples,
+            "each": scratch,
+            "compressed": compressed,
+            "shared": threads > 1 and upper * batch > SHARED_WORK,
+        }
+        sizes = {
+            "parts": k.CHUNKS * height * samples,
+            "head": height * samples,
+            "targets": height * samples,
+            "scores": 3 * samples,
+            "scratch": threads * scratch,
+            "inputs": 0 if compressed else 2 * int(self.layers[0, k.ROWS]) * samples,
+        }
+        self.numbers = int(self.layers[-2, k.SIDE] + self.layers[-2, k.COLUMNS] * samples)
+        for name, size in sizes.items():
+            self.places[name] = self.numbers
+            self.numbers += size
 
     def _lay_out_weights(self) -> int:
         """Panels and strips of every layer; returns how many numbers they take."""
@@ -304,7 +289,7 @@ class Layout:
             matrix = flat[first : first + (inputs + bias) * outputs].reshape(-1, outputs)
             first += matrix.size
             for start, width, left, right in self.strips[layer[k.STRIPS] : after[k.STRIPS]]:
-                begin = start + slot * self.codes[k.SLOT]
+                begin = start + slot * self.places["slot"]
                 mine = M[begin : begin + rows * width].reshape(rows, width)
                 part = matrix[:, left : min(right, outputs)]
                 result.append((part, mine[: len(part), : part.shape[1]]))
@@ -330,9 +315,9 @@ class Layout:
             strips=self.strips,
             blocks=self.blocks,
             chunks=self.chunks,
-            codes=self.codes,
             constants=np.array([*self.constants, tiny, faint], self.dtype),
             live=np.ones(int(self.layers[0, k.ROWS]) // 4, np.bool_),
+            **self.places,
         )
 
 
@@ -352,7 +337,7 @@ def _blocks(rows: int, compressed: bool) -> tuple[Array, Array]:
 # --- data -----------------------------------------------------------------------------------------
 
 
-def _data(plan: Plan, X: Any, T: Any, weights: Any) -> tuple[Data, int]:
+def _data(plan: Plan, X: Any, T: Any, weights: Any) -> tuple[Dense, Targets, int]:
     """Inputs (N, I) of any kind, labels (N,) or targets (N, K) or None, weights (N,) or None.
 
     Raises:
@@ -381,20 +366,13 @@ def _data(plan: Plan, X: Any, T: Any, weights: Any) -> tuple[Data, int]:
     if targets.size and targets.shape[1] != K:
         raise ValueError(f"T has shape {targets.shape}: expected ({len(X)}, {K}).")
 
-    return Data(
-        compressed=False,
-        rows=_room(X.dtype, plan, 0, 0, 0),
-        dense=_plain(X, X.dtype).ravel(),
-        scale=float(plan.scale),
-        offset=float(plan.offset),
-        labels=labels,
-        targets=targets,
-        weights=np.zeros(0, dtype) if weights is None else _plain(weights, dtype),
-    ), len(X)
+    dense = Dense(_plain(X, X.dtype).ravel(), float(plan.scale), float(plan.offset))
+    weights = np.zeros(0, dtype) if weights is None else _plain(weights, dtype)
+    return dense, Targets(labels, targets, weights), len(X)
 
 
 def _room(kind: Any, plan: Plan, N: int, blocks: int, entries: int) -> Rows:
-    """Memory for N samples of that dtype without their zeros; none for N = 0."""
+    """Memory for N samples of that dtype without their zeros."""
     codes = kind == np.uint8
     table = (np.arange(256) if codes else np.ones(1)).astype(plan.dtype)
     table *= plan.dtype.type(plan.scale)
@@ -409,16 +387,15 @@ def _room(kind: Any, plan: Plan, N: int, blocks: int, entries: int) -> Rows:
     )
 
 
-def _compressed(layout: Layout, net: Net, data: Data, N: int, on: Array) -> Data:
-    """The same data by rows without zeros, for which the inputs are not needed any more; says in
-    `on` which inputs have an entry at all."""
+def _compressed(layout: Layout, net: Net, dense: Dense, N: int, on: Array) -> Rows:
+    """The same samples without zeros; says in `on` which inputs have an entry at all."""
     inputs, _, bias = (int(n) for n in layout.layers[0, :3])
     on[:] = False
     on[inputs : inputs + bias] = True
-    entries = _count(data.dense, N, inputs, on) + N * bias
-    rows = _room(data.dense.dtype, layout.plan, N, len(layout.blocks), entries)
-    _compress(net, data, N, rows)
-    return data._replace(compressed=True, rows=rows, dense=data.dense[:0].copy())
+    entries = _count(dense.value, N, inputs, on) + N * bias
+    rows = _room(dense.value.dtype, layout.plan, N, len(layout.blocks), entries)
+    _compress(net, dense, rows)
+    return rows
 
 
 def unavailable() -> str | None:
@@ -435,9 +412,9 @@ def density(X: Array) -> float:
     return sum(np.count_nonzero(part) for part in some) / max(1, sum(part.size for part in some))
 
 
-def _zeros_may_be_left_out(plan: Plan, theta: Array, data: Data) -> bool:
+def _zeros_may_be_left_out(plan: Plan, theta: Array, X: Array) -> bool:
     """Whether that pays, changes nothing (0 times an infinite weight is NaN), and fits `cuts`."""
-    sparse = plan.offset == 0 and density(data.dense) < SPARSE_BELOW and data.dense.size < 2**31
+    sparse = plan.offset == 0 and density(X) < SPARSE_BELOW and X.size < 2**31
     return bool(sparse and np.isfinite(theta).all())
 
 
@@ -494,11 +471,12 @@ class Session:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
         self.switches = switches or Switches()
-        data, self.samples = _data(plan, X, T, weights)
+        dense, self.targets, self.samples = _data(plan, X, T, weights)
         self.batch_size, self.mean, self.theta = int(batch_size), mean, theta
         self.threads = threads_allowed(threads)
-        self.density = density(data.dense)
-        self.compressed = self.switches.zeros and _zeros_may_be_left_out(plan, theta, data)
+        self.density = density(dense.value)
+        zeros = _zeros_may_be_left_out(plan, theta, dense.value)
+        self.compressed = self.switches.zeros and zeros
         batch = min(self.batch_size, max(1, self.samples))
         self.layout = Layout(plan, batch, self.threads, self.compressed)
         for name in self.layout.slots:
@@ -514,9 +492,9 @@ class Session:
         tiny, shift = (TINY if self.switches.flush else 0.0), (0 if self.switches.aligned else 8)
         self.net = self.layout.net(tiny, shift)
         self._on = np.ones(self.layout.layers[0, k.ROWS], np.bool_)
-        self.data = data
+        self.inputs: Dense | Rows = dense
         if self.compressed:
-            self.data = _compressed(self.layout, self.net, data, self.samples, self._on)
+            self.inputs = _compressed(self.layout, self.net, dense, self.samples, self._on)
         self._progress = np.zeros(1, np.int64)
         self._late, self._alone, self._stretch = 0, 0, 1
         self.push()
@@ -552,7 +530,7 @@ class Session:
     @property
     def extra_bytes(self) -> int:
         """Bytes of compressed rows, which count as data."""
-        return sum(array.nbytes for array in self.data.rows) if self.compressed else 0
+        return sum(array.nbytes for array in self.inputs) if isinstance(self.inputs, Rows) else 0
 
     def epoch(self, order: Array, rates: Array, start: int = 0, stop: int | None = None) -> Epoch:
         """Trains batches `start` to `stop` of the samples in `order`; rates[k] is batch k's alpha
@@ -613,7 +591,8 @@ class Session:
 
         def run(thread: int) -> int:
             with event.install_listener("numba:compile", _Teller()):
-                bad: int = _train(self.net, self.data, job, control, first, last, thread, team)
+                whole = self.net, self.inputs, self.targets, job
+                bad: int = _train(*whole, control, first, last, thread, team)
             return bad
 
         def help_out(thread: int) -> None:
@@ -653,7 +632,7 @@ class Session:
 
     def close(self) -> None:
         """Lets go of the private arrays."""
-        del self.net, self.data
+        del self.net, self.inputs, self.targets
 
 
 def open(*args: Any, **kwargs: Any) -> Session:
@@ -668,33 +647,42 @@ def _looked(
     plan: Plan, theta: Array, X: Any, T: Any, weights: Any, threads: int | None, wanted: bool
 ) -> tuple[Array, Array, Array]:
     """Outputs (if `wanted`), and each batch's loss and right answers (if T is given)."""
-    (data, N), K = _data(plan, X, T, weights), plan.layers[-1].outputs
-    compressed = _zeros_may_be_left_out(plan, theta, data)
+    (dense, targets, N), K = _data(plan, X, T, weights), plan.layers[-1].outputs
+    inputs, compressed = plan.layers[0].inputs, _zeros_may_be_left_out(plan, theta, dense.value)
     layout = Layout(plan, LOOK, 1, compressed)
-    batches = -(-N // LOOK)
-    team = min(threads_allowed(threads), max(1, batches // 4))
+    team = min(threads_allowed(threads), -(-N // PIECE)) or 1
     outputs = np.empty((N, K) if wanted else (0, 0), layout.dtype)
-    losses, right = np.zeros(batches), np.zeros(batches, np.int64)
-    job = k.Job(np.arange(N), np.zeros(0), LOOK, False, True, losses, right, right)
+    losses, right = np.zeros(-(-N // LOOK)), np.zeros(-(-N // LOOK), np.int64)
 
     def run(thread: int) -> bool:
-        """Whether this thread's share of X was finite."""
-        net = layout.net()
+        """Every other piece, or third or fourth; whether its sums are finite."""
+        net, wrong = layout.net(), 0.0
         for theirs, mine in layout.pairs(theta, net.M):
             mine[:] = theirs
-        rows = data.rows
-        if compressed:
-            entries = LOOK * int(layout.layers[0, k.ROWS])
-            rows = _room(data.dense.dtype, plan, LOOK, len(layout.blocks), entries)
-        first, last = batches * thread // team, batches * (thread + 1) // team
-        with event.install_listener("numba:compile", _Teller()):
-            return bool(_look(net, data, job, rows, first, last, outputs) == last)
+        entries = PIECE * int(layout.layers[0, k.ROWS]) if compressed else 0
+        room = _room(dense.value.dtype, plan, PIECE, len(layout.blocks), entries)
+        for at in range(thread * PIECE, N, team * PIECE):
+            n = min(PIECE, N - at)
+            here, batches = slice(at, at + n), slice(at // LOOK, -(-(at + n) // LOOK))
+            part = dense._replace(value=dense.value[at * inputs : (at + n) * inputs])
+            given = Targets(*(array[here] for array in targets))
+            job = k.Job(
+                np.arange(n), np.zeros(0), LOOK, False, True, losses[batches], right[batches], right
+            )
+            with event.install_listener("numba:compile", _Teller()):
+                rows = room._replace(cuts=room.cuts[:n])
+                if compressed:
+                    _compress(net, part, rows)
+                X = rows if compressed else part
+                wrong += _look(net, X, given, job, outputs[here])
+        return wrong == 0
 
     with ThreadPoolExecutor(team, "scratchnet") as pool:
         others = [pool.submit(run, thread) for thread in range(1, team)]
         finite = [run(0), *(other.result() for other in others)]
-    if not all(finite):
-        raise FloatingPointError(f"X holds numbers that are not finite {layout.dtype} numbers.")
+    with np.errstate(over="ignore"):
+        if not all(finite) and not np.isfinite(np.asarray(X, layout.dtype)).all():
+            raise FloatingPointError(f"X holds numbers that are not finite {layout.dtype} numbers.")
     return outputs, losses, right
 
 

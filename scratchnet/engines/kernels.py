@@ -21,7 +21,7 @@ import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 from scratchnet.engines import vector
 from scratchnet.engines.vector import (
@@ -94,9 +94,6 @@ START, QUARTERS, COLUMN, WHOLE, PART = range(5)
 DOWN, LEFT, RIGHT = 1, 2, 3
 # columns of Net.blocks
 TOP, BOTTOM = range(2)
-# Net.codes
-LOSS, READS_OUTPUTS, OPTIMIZER, FAR, SAMPLES, SLOT, PARTS, HEAD, TARGETS, SCORES = range(10)
-SCRATCH, EACH, INPUT, SHARED = range(10, 14)
 
 
 class Net(NamedTuple):
@@ -118,18 +115,39 @@ class Net(NamedTuple):
     """int64 (blocks, 2): rows of the first layer that are worked on at a time."""
     chunks: Any
     """int64 (CHUNKS + 1,): the blocks of each chunk."""
-    codes: Any
-    """int64: loss, whether it reads A, optimizer; how FAR behind two groups of samples a node has
-    the next two; SAMPLES of a batch, padded; how far moments stand behind their parameters (SLOT);
-    places of the first layer's sums, one for each chunk (PARTS), outputs and targets as nodes,
-    SCORES (of each sample what its loss weighs, its loss, 1 if its answer is right), each thread's
-    SCRATCH and its size, and inputs as nodes (this batch's and the next one's)."""
     constants: Any
     """1 - beta_1, 1 - beta_2, epsilon, momentum, and the smallest moments, first and second, that
     count."""
+    compressed: bool
+    """Inputs come as `Rows`."""
     live: Any
     """Of four inputs of the first layer each: whether one has an entry or a moment. What has not,
     cannot move."""
+    loss: int
+    reads_outputs: bool
+    """The loss is a function of A, else of Z."""
+    optimizer: int
+    slot: int
+    """How far moments stand behind their parameters."""
+    far: int
+    """How far behind two groups of samples a node has the next two."""
+    samples: int
+    """Samples of a batch, padded."""
+    shared: bool
+    """Threads share what is above the first layer."""
+    parts: int
+    """The first layer's sums, one for each chunk."""
+    head: int
+    """Outputs, as a node."""
+    targets: int
+    """Targets, as a node."""
+    scores: int
+    """Of each sample what its loss weighs, its loss, and 1 if its answer is right."""
+    inputs: int
+    """Inputs that are not compressed, as nodes: this batch's and the next one's."""
+    scratch: int
+    """Numbers of a thread's own, `each` of them."""
+    each: int
 
 
 class Job(NamedTuple):
@@ -162,15 +180,18 @@ class Rows(NamedTuple):
     """In the dtype of `value`: what numbers are multiplied by, and what stands for 1."""
 
 
-class Data(NamedTuple):
-    """The samples. Arrays that a kind of input does not need are empty."""
+class Dense(NamedTuple):
+    """Samples as they came."""
 
-    compressed: bool
-    rows: Rows
-    dense: Any
+    value: Any
     """Flat, one sample after the other: uint8, float32 or float64."""
     scale: float
     offset: float
+
+
+class Targets(NamedTuple):
+    """What samples should give, and how much each counts; what is not asked for, is empty."""
+
     labels: Any
     targets: Any
     weights: Any
@@ -319,7 +340,7 @@ def update(M, at, slot, dW, n, step, wrong):
 def update_rows(net, layer, p, top, bottom, dW, tall, step):
     """The optimizer on rows top to bottom of a panel, four at a time: so parts of registers are
     whole ones. Whether a weight is not finite then: NaN if so, else 0."""
-    M, slot, rows = net.M, net.codes[SLOT], net.layers[layer, ROWS]
+    M, slot, rows = net.M, net.slot, net.layers[layer, ROWS]
     start, wide, part = net.panels[p, START], net.panels[p, WHOLE], net.panels[p, PART]
     wrong, i = zeros(M, NARROW), top
     while i < bottom:
@@ -435,10 +456,10 @@ def fetch_ahead(rows, order, at, size, block):
 
 
 @compiled
-def gather(net, data, order, at, B, block, X, aside, like):
+def gather(net, dense, order, at, B, block, X, aside, like):
     """A block of inputs of a batch as a node: X * scale + offset, from samples of any dtype."""
-    M, A, n, inputs = net.M, data.dense, lanes(like), net.layers[0, INPUTS]
-    scale, offset = M.dtype.type(data.scale), M.dtype.type(data.offset)
+    M, A, n, inputs = net.M, dense.value, lanes(like), net.layers[0, INPUTS]
+    scale, offset = M.dtype.type(dense.scale), M.dtype.type(dense.offset)
     left, right = net.blocks[block, TOP], net.blocks[block, BOTTOM]
     wide, whole = right - left, left + max(0, min(right, inputs) - left) // n * n
     for first in range(0, B, n):
@@ -459,7 +480,7 @@ def gather(net, data, order, at, B, block, X, aside, like):
 @compiled
 def part_of(net, chunk):
     """Where a chunk's sums stand."""
-    return net.codes[PARTS] + chunk * (net.layers[0, SLOPES] - net.layers[0, NODE])
+    return net.parts + chunk * (net.layers[0, SLOPES] - net.layers[0, NODE])
 
 
 @glue
@@ -477,7 +498,7 @@ def by_width(kernel, M, quarters, arguments):
 def learn_rows(net, layer, B, a, far, lo, hi, step, thread):
     """Gradient and optimizer of a layer's rows lo to hi, whose inputs are the node at a."""
     M, columns, stride = net.M, net.layers[layer, COLUMNS], 2 * lanes(zeros(net.M, NARROW))
-    dW, wrong = net.codes[SCRATCH] + thread * net.codes[EACH], net.M.dtype.type(0)
+    dW, wrong = net.scratch + thread * net.each, net.M.dtype.type(0)
     for p in range(net.layers[layer, PANELS], net.layers[layer + 1, PANELS]):
         d, quarters = net.layers[layer, SIDE] + net.panels[p, COLUMN], net.panels[p, QUARTERS]
         for top in range(lo, hi, FEW):
@@ -495,9 +516,13 @@ def compressed_block(net, rows, work, step, block, chunk, thread):
     order, old, old_B, new, new_B, _ = work
     top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
     M, high, columns, tall = net.M, bottom - top, net.layers[0, COLUMNS], net.layers[0, ROWS]
-    dW, wrong = net.codes[SCRATCH] + thread * net.codes[EACH], net.M.dtype.type(0)
+    dW, wrong = net.scratch + thread * net.each, net.M.dtype.type(0)
     for p in range(net.layers[0, PANELS], net.layers[1, PANELS]):
-        start, quarters, column = net.panels[p, START], net.panels[p, QUARTERS], net.panels[p, COLUMN]
+        start, quarters, column = (
+            net.panels[p, START],
+            net.panels[p, QUARTERS],
+            net.panels[p, COLUMN],
+        )
         if old_B:
             d = net.layers[0, SIDE] + column
             learning = rows, order, old, old_B, block, d, columns, dW, high
@@ -512,32 +537,46 @@ def compressed_block(net, rows, work, step, block, chunk, thread):
 
 
 @compiled
-def first_layer(net, data, work, step, thread, team):
+def dense_block(net, dense, work, step, block, chunk, thread):
+    """The same for inputs that are not compressed."""
+    order, _, old_B, new, new_B, side = work
+    like = zeros(net.M, NARROW)
+    stride, height, wrong = 2 * lanes(like), net.layers[0, ROWS], net.M.dtype.type(0)
+    far, inputs = height * stride, height * net.samples
+    old_X, X = net.inputs + (1 - side) * inputs, net.inputs + side * inputs
+    top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
+    if old_B:
+        wrong = learn_rows(net, NONE, old_B, old_X, far, top, bottom, step, thread)
+    if new_B:
+        aside = net.scratch + thread * net.each
+        gather(net, dense, order, new, new_B, block, X, aside, like)
+        fresh, groups = block == net.chunks[chunk], -(-new_B // lanes(like))
+        a, z = X + top * stride, part_of(net, chunk)
+        multiply(net, NONE, top, bottom - top, a, far, z, NONE, groups, fresh, like)
+    return wrong
+
+
+def first_layer(net, samples, work, step, thread, team):
     """The first layer on this thread's chunks: what is old is learned, what is new multiplied.
 
     `work` is (order, old batch's begin, its size, new batch's begin, its size, turn).
     """
-    order, _, old_B, new, new_B, side = work
-    wrong, like = net.M.dtype.type(0), zeros(net.M, NARROW)
-    stride, height = 2 * lanes(like), net.layers[0, ROWS]
-    far, inputs = height * stride, height * net.codes[SAMPLES]
-    old_X, X = net.codes[INPUT] + (1 - side) * inputs, net.codes[INPUT] + side * inputs
-    mine, end = share(np.int64(CHUNKS), thread, team)
-    for chunk in range(mine, end):
-        for block in range(net.chunks[chunk], net.chunks[chunk + 1]):
-            if data.compressed:
-                wrong += compressed_block(net, data.rows, work, step, block, chunk, thread)
-                continue
-            top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
-            if old_B:
-                wrong += learn_rows(net, NONE, old_B, old_X, far, top, bottom, step, thread)
-            if new_B:
-                aside = net.codes[SCRATCH] + thread * net.codes[EACH]
-                gather(net, data, order, new, new_B, block, X, aside, like)
-                fresh, groups = block == net.chunks[chunk], -(-new_B // lanes(like))
-                a, z = X + top * stride, part_of(net, chunk)
-                multiply(net, NONE, top, bottom - top, a, far, z, NONE, groups, fresh, like)
-    return wrong
+
+
+@overload(first_layer, jit_options=_OPTIONS)
+def _first_layer(net, samples, work, step, thread, team):
+    """Chosen by the type of the samples: nothing is compiled for the other one."""
+    one_block = compressed_block if samples.instance_class is Rows else dense_block
+
+    def code(net, samples, work, step, thread, team):
+        wrong = net.M.dtype.type(0)
+        mine, end = share(np.int64(CHUNKS), thread, team)
+        for chunk in range(mine, end):
+            for block in range(net.chunks[chunk], net.chunks[chunk + 1]):
+                wrong += one_block(net, samples, work, step, block, chunk, thread)
+        return wrong
+
+    return code
 
 
 # --- activations and losses: samples are lanes, rows of a node `stride` apart ---------------------
@@ -771,14 +810,14 @@ def multiply(net, layer, top, K, a, far, z, mine, end, fresh, like):
         start, down, left, right = net.strips[s]
         for column in range(left, min(right, net.layers[layer, OUTPUTS]), TILE):
             w, to = start + top * down + column - left, z + column * 2 * lanes(like)
-            z_far = net.codes[FAR]
+            z_far = net.far
             tiles(net.M, w, down, ONE, a, far, K, to, z_far, mine, end, fresh, like)
 
 
 @compiled
 def multiply_back(net, layer, mine, end, like):
     """dX = dZ W^T of an upper layer, into the gradient of the layer below."""
-    stride, far, first = 2 * lanes(like), net.codes[FAR], net.layers[layer, STRIPS]
+    stride, far, first = 2 * lanes(like), net.far, net.layers[layer, STRIPS]
     d, below = net.layers[layer, SLOPES], net.layers[layer - 1, SLOPES]
     for i in range(0, net.layers[layer, INPUTS], TILE):
         for s in range(first, net.layers[layer + 1, STRIPS]):
@@ -789,35 +828,33 @@ def multiply_back(net, layer, mine, end, like):
 
 
 @compiled
-def collect(net, compressed, group, like):
-    """Z of the first layer for a group of samples: the chunks' parts summed, first to last."""
-    M, n, columns, part = net.M, lanes(like), net.layers[0, COLUMNS], net.codes[PARTS]
-    q, size = place(group, net.codes[FAR], n), part_of(net, 1) - part
-    node, first = net.layers[0, NODE] + q, part + group * n * columns
-    if compressed:  # samples' rows: they are turned
-        for at in range(first, first + n * columns, n):
-            store(M, at, folded(M, at, size, like))
+def collect(net, group, like):
+    """Z of the first layer for a group of samples: the chunks' parts summed, first to last.
+    Returns 0 in every lane, or NaN where a sum is not finite."""
+    M, n, columns, part = net.M, lanes(like), net.layers[0, COLUMNS], net.parts
+    q, size = place(group, net.far, n), part_of(net, 1) - part
+    node, wrong = net.layers[0, NODE] + q, splat(0.0, like)
+    # samples' rows, to be turned, or a node
+    first, stride, end = part + q, 2 * n, net.layers[0, OUTPUTS]
+    if net.compressed:
+        first, stride, end = part + group * n * columns, n, columns
+    for at in range(first, first + end * stride, stride):
+        z = load(M, at, like)
+        for chunk in range(1, CHUNKS):
+            z = z + load(M, at + chunk * size, like)
+        wrong = fma(z, splat(0.0, like), wrong)
+        store(M, at if net.compressed else node + at - first, z)
+    if net.compressed:
         for o in range(0, columns, n):
             turn(M, first + o, columns, M, node + o * 2 * n, 2 * n, like)
-    else:
-        for o in range(0, net.layers[0, OUTPUTS] * 2 * n, 2 * n):
-            store(M, node + o, folded(M, part + q + o, size, like))
-
-
-@compiled
-def folded(M, at, size, like):
-    """The parts' sum."""
-    z = load(M, at, like)
-    for chunk in range(1, CHUNKS):
-        z = z + load(M, at + chunk * size, like)
-    return z
+    return wrong
 
 
 @compiled
 def turn_side(net, layer, group, like):
     """A layer's dZ of a group, from samples as lanes to outputs as lanes; 0 where there is none."""
     M, n, columns = net.M, lanes(like), net.layers[layer, COLUMNS]
-    d = net.layers[layer, SLOPES] + place(group, net.codes[FAR], n)
+    d = net.layers[layer, SLOPES] + place(group, net.far, n)
     side, stride = net.layers[layer, SIDE] + group * n * columns, 2 * n
     for o in range(net.layers[layer, OUTPUTS], columns):
         store(M, d + o * stride, splat(0.0, like))
@@ -826,54 +863,54 @@ def turn_side(net, layer, group, like):
 
 
 @compiled
-def aim(net, data, order, at, B, group, divisor, like):
+def aim(net, given, order, at, B, group, divisor, like):
     """One group's targets, as a node, and what each sample's loss weighs: w_b / divisor."""
     M, n, first = net.M, lanes(like), group * lanes(like)
-    t, K = net.codes[TARGETS] + place(group, net.codes[FAR], n), net.layers[-2, OUTPUTS]
-    if data.labels.size:
+    t, K = net.targets + place(group, net.far, n), net.layers[-2, OUTPUTS]
+    if given.labels.size:
         for k in range(t, t + K * 2 * n, 2 * n):
             store(M, k, splat(0.0, like))
     for b in range(min(n, B - first)):
         sample = order[at + first + b]
-        if data.labels.size:
-            M[t + data.labels[sample] * 2 * n + b] = 1
+        if given.labels.size:
+            M[t + given.labels[sample] * 2 * n + b] = 1
         else:
             for k in range(K):
-                M[t + k * 2 * n + b] = data.targets[sample, k]
-        weight = data.weights[sample] if data.weights.size else M.dtype.type(1)
-        M[net.codes[SCORES] + first + b] = weight / M.dtype.type(divisor)
+                M[t + k * 2 * n + b] = given.targets[sample, k]
+        weight = given.weights[sample] if given.weights.size else M.dtype.type(1)
+        M[net.scores + first + b] = weight / M.dtype.type(divisor)
 
 
 @compiled
 def head(net, judged, group, like):
     """Outputs of the last layer; if judged, also losses, their gradient, and right answers."""
     M, n, last = net.M, lanes(like), net.layers.shape[0] - 2
-    stride, q = 2 * n, place(group, net.codes[FAR], n)
+    stride, q = 2 * n, place(group, net.far, n)
     K, code = net.layers[last, OUTPUTS], net.layers[last, ACTIVATION]
     z, d = net.layers[last, NODE] + q, net.layers[last, SLOPES] + q
-    a, t = net.codes[HEAD] + q, net.codes[TARGETS] + q
+    a, t = net.head + q, net.targets + q
     activate(M, code, z, a, K, stride, like)
     if not judged:
         return
-    scores = net.codes[SCORES] + group * n
+    scores = net.scores + group * n
     dl = load(M, scores, like)
-    if net.codes[READS_OUTPUTS]:
-        loss = loss_and_gradient(M, net.codes[LOSS], a, t, d, K, stride, dl)
+    loss = loss_and_gradient(M, net.loss, a if net.reads_outputs else z, t, d, K, stride, dl)
+    if net.reads_outputs:
         derive(M, code, a, d, K, stride, like)
-    else:
-        loss = loss_and_gradient(M, net.codes[LOSS], z, t, d, K, stride, dl)
     apart = fabs(largest(M, a, K, stride, like) - largest(M, t, K, stride, like))
     yes = where_lt(apart, splat(0.5, like), splat(1.0, like), splat(0.0, like))
-    store(M, scores + net.codes[SAMPLES], loss)
-    store(M, scores + 2 * net.codes[SAMPLES], yes)
+    store(M, scores + net.samples, loss)
+    store(M, scores + 2 * net.samples, yes)
 
 
 @compiled
-def upward(net, compressed, judged, mine, end, like):
-    """From the first layer's sums to outputs and losses, for groups `mine` to `end`."""
-    M, n, far, last = net.M, lanes(like), net.codes[FAR], net.layers.shape[0] - 2
+def upward(net, judged, mine, end, like):
+    """From the first layer's sums to outputs and losses, for groups `mine` to `end`; 0, or NaN
+    if a sum is not finite."""
+    M, n, far, last = net.M, lanes(like), net.far, net.layers.shape[0] - 2
+    wrong = splat(0.0, like)
     for group in range(mine, end):
-        collect(net, compressed, group, like)
+        wrong = wrong + collect(net, group, like)
     for layer in range(1, last + 1):
         K, a, code = net.layers[layer, INPUTS], net.layers[layer - 1, NODE], layer - 1
         for group in range(mine, end):
@@ -884,6 +921,7 @@ def upward(net, compressed, judged, mine, end, like):
         multiply(net, layer, NONE, K, a, far, net.layers[layer, NODE], mine, end, YES, like)
     for group in range(mine, end):
         head(net, judged, group, like)
+    return sum_lanes(wrong)
 
 
 @compiled
@@ -895,18 +933,18 @@ def downward(net, mine, end, like):
         K, code = net.layers[layer, OUTPUTS], net.layers[layer, ACTIVATION]
         for group in range(mine, end):
             if layer < last:
-                q = place(group, net.codes[FAR], n)
+                q = place(group, net.far, n)
                 derive(net.M, code, a + q, d + q, K, 2 * n, like)
             turn_side(net, layer, group, like)
         if layer:
             multiply_back(net, layer, mine, end, like)
 
 
-# --- whole calls ----------------------------------------------------------------------------------
+# --- whole calls: `fused` compiles the last four --------------------------------------------------
 
 
 @glue
-def first_phase(net, data, work, step, thread, team, crew, fused):
+def first_phase(net, samples, work, step, thread, team, crew, fused):
     """All that changes weights, and the first layer's products with the new ones.
 
     Whether a weight that was written is not finite: NaN if so, else 0.
@@ -917,34 +955,34 @@ def first_phase(net, data, work, step, thread, team, crew, fused):
         for layer in range(1, net.layers.shape[0] - 1):
             lo, hi = share(net.layers[layer, ROWS] // 4, thread, crew)
             a = net.layers[layer - 1, NODE]
-            far = net.codes[FAR]
+            far = net.far
             wrong += learn_rows(net, layer, old_B, a, far, 4 * lo, 4 * hi, step, thread)
     parts = 1 if fused else 2
     for part in range(parts):
         learn, go = old_B * (part == 0), new_B * (part == parts - 1)
         work = order, old, learn, new, go, side
-        wrong += first_layer(net, data, work, step, thread, team)
+        wrong += first_layer(net, samples, work, step, thread, team)
     return wrong
 
 
 @glue
-def second_phase(net, data, order, at, B, divisor, thread, team):
+def second_phase(net, targets, order, at, B, divisor, thread, team):
     """Up and down the layers above the first, on this thread's groups of samples."""
     like = zeros(net.M, NARROW)
     n = lanes(like)
     mine, end = share((B + n - 1) // n, thread, team)
     for group in range(mine, end):
-        aim(net, data, order, at, B, group, divisor, like)
+        aim(net, targets, order, at, B, group, divisor, like)
     for few in range(mine, end, CROWD):
         last = min(few + CROWD, end)
-        upward(net, data.compressed, YES, few, last, like)
+        upward(net, YES, few, last, like)
         downward(net, few, last, like)
 
 
 @compiled
 def scored(net, B):
     """Sum of weighted losses over the divisor, and right answers, of a batch; first to last."""
-    loss, right, far, s = 0.0, 0, net.codes[SAMPLES], net.codes[SCORES]
+    loss, right, far, s = 0.0, 0, net.samples, net.scores
     for b in range(s, s + B):
         loss += float(net.M[b]) * float(net.M[b + far])
         right += int(net.M[b + 2 * far])
@@ -956,7 +994,7 @@ def sound(net, losses, k, team):
     """Whether batch k's loss and the weights after it are finite."""
     wrong = net.M.dtype.type(0)
     for thread in range(team):
-        wrong += net.M[net.codes[SCRATCH] + (thread + 1) * net.codes[EACH] - 1]
+        wrong += net.M[net.scratch + (thread + 1) * net.each - 1]
     return bool(np.isfinite(wrong)) and bool(np.isfinite(losses[k]))
 
 
@@ -964,11 +1002,10 @@ def sound(net, losses, k, team):
 def settings(net, rate):
     """What `update` is told."""
     c = net.constants
-    return net.codes[OPTIMIZER], c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4], c[5]
+    return net.optimizer, c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4], c[5]
 
 
-@glue
-def train(net, data, job, control, first, last, thread, team):
+def train(net, samples, targets, job, control, first, last, thread, team):
     """Batches first to last of an epoch; every thread of the team calls it with its number.
 
     Returns the first batch whose loss, or whose update's weights, are not finite; or -1.
@@ -984,9 +1021,9 @@ def train(net, data, job, control, first, last, thread, team):
         if thread == 0 and old_B:
             losses[k - 1], right[k - 1] = scored(net, old_B)
         work = (order, old, old_B, at, B, side)
-        crew = team if net.codes[SHARED] else 1
-        wrong = first_phase(net, data, work, step, thread, team, crew, fused)
-        net.M[net.codes[SCRATCH] + (thread + 1) * net.codes[EACH] - 1] += wrong
+        crew = team if net.shared else 1
+        wrong = first_phase(net, samples, work, step, thread, team, crew, fused)
+        net.M[net.scratch + (thread + 1) * net.each - 1] += wrong
         sync(control, thread, team)
         if thread == 0:
             progress[0] = k
@@ -997,7 +1034,7 @@ def train(net, data, job, control, first, last, thread, team):
                 control[VERDICT * LINE] = HELP_IS_LATE
         if B:
             step = settings(net, rates[k])
-            second_phase(net, data, order, at, B, float(B) if mean else 1.0, thread, crew)
+            second_phase(net, targets, order, at, B, float(B) if mean else 1.0, thread, crew)
         sync(control, thread, team)
         if control[VERDICT * LINE] == LEAVE or _read(control, ABORT * LINE) != 0:
             break
@@ -1009,60 +1046,35 @@ def train(net, data, job, control, first, last, thread, team):
     return bad
 
 
-@glue
-def look(net, data, job, rows, first, last, outputs):
-    """Outputs of batches first to last of the samples; loss and answers too, with targets. Stops
-    before a batch of inputs that are not all finite; returns the batch that it has come to.
+def look(net, samples, targets, job, outputs):
+    """Outputs of all samples; their losses and right answers too, with targets. Returns 0, or NaN
+    if a sum of the first layer's is not finite.
 
-    A thread calls it with a net and `rows` of its own, so there is nobody to wait for. Where `rows`
-    has room, a batch is compressed into it.
+    A thread calls it with a net of its own, so there is nobody to wait for.
     """
     order, _, size, _, _, losses, right, _ = job
-    judged = data.labels.size > 0 or data.targets.size > 0
-    K, like = net.layers[-2, OUTPUTS], zeros(net.M, NARROW)
+    judged = targets.labels.size > 0 or targets.targets.size > 0
+    K, like, wrong = net.layers[-2, OUTPUTS], zeros(net.M, NARROW), 0.0
     n, step = lanes(like), settings(net, 0.0)
-    packed, inputs = rows.cuts.size > 0, net.layers[0, INPUTS]
-    whole = Data(packed, rows, *data[2:])
-    for k in range(first, last):
+    for k in range(losses.size):
         at = k * size
         B = min(size, order.size - at)
-        if not finite(net.M, data.dense, at * inputs, (at + B) * inputs, like):
-            return k
-        if packed:
-            compress(net, data, at, B, rows)
-        start, local = (NONE, order[:size]) if packed else (at, order)
-        first_layer(net, whole, (local, NONE, NONE, start, B, NONE), step, NONE, ONE)
+        first_layer(net, samples, (order, NONE, NONE, at, B, NONE), step, NONE, ONE)
         groups = (B + n - 1) // n
         if judged:
             for group in range(groups):
-                aim(net, data, order, at, B, group, 1.0, like)
-        upward(net, packed, judged, NONE, groups, like)
+                aim(net, targets, order, at, B, group, 1.0, like)
+        wrong += upward(net, judged, NONE, groups, like)
         if judged:
             losses[k], right[k] = scored(net, B)
         if outputs.size:
             for b in range(B):
-                a = net.codes[HEAD] + place(b // n, net.codes[FAR], n) + b % n
+                a = net.head + place(b // n, net.far, n) + b % n
                 for o in range(K):
                     outputs[at + b, o] = net.M[a + o * 2 * n]
-    return last
+    return wrong
 
 
-@compiled
-def finite(M, A, first, end, like):
-    """Whether the numbers of A from `first` to `end` are finite in M's dtype."""
-    if A.itemsize == 1:
-        return True
-    n, zero = lanes(like), splat(0.0, like)
-    wrong, whole = zero, first + (end - first) // n * n
-    for i in range(first, whole, n):
-        wrong = fma(convert(A, i, like), zero, wrong)
-    total = sum_lanes(wrong)
-    for i in range(whole, end):
-        total += M.dtype.type(pick(A, i)) * M.dtype.type(0)
-    return total == 0
-
-
-@glue
 def count(X, N, inputs, live):
     """How many numbers of N rows are not 0; marks in `live` the inputs that ever are not."""
     total = 0
@@ -1074,19 +1086,18 @@ def count(X, N, inputs, live):
     return total
 
 
-@compiled
-def compress(net, data, first, N, rows):
-    """N samples from `first` on without their zeros, times scale, cut by blocks; the input that is
+def compress(net, dense, rows):
+    """Samples without their zeros, times scale, cut by blocks; the input that is
     1 and feeds the biases is appended. A register at a time: no guessing of branches.
 
     Bytes stay bytes, codes of a table: a third of the memory to wait for. As no 0 is kept, that
     code stands for the input that is 1.
     """
     cuts, index, value, _, unit = rows
-    X, n, at, scale = data.dense, 16, np.int64(0), unit[0]
+    X, n, at, scale = dense.value, 16, np.int64(0), unit[0]
     inputs, bias = net.layers[0, INPUTS], net.layers[0, BIAS]
-    for s in range(N):
-        row = (first + s) * inputs
+    for s in range(cuts.shape[0]):
+        row = s * inputs
         for block in range(net.blocks.shape[0]):
             top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
             cuts[s, block] = at
