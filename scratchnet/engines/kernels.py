@@ -56,7 +56,7 @@ _OPTIONS = {
     "no_cfunc_wrapper": True,
 }
 """Nothing here owns memory or is called by Python: no counts of references, no wrappers. That is
-most of the difference between 40 seconds of compiling and 10."""
+most of the difference between 40 seconds of compiling and 8."""
 compiled = njit(**_OPTIONS)
 glue = njit(inline="always", **_OPTIONS)
 """For functions called from one place: not compiled by themselves first."""
