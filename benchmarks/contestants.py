@@ -82,6 +82,7 @@ ENTRIES = (
         "Keras on JAX",
         candidates=({"steps_per_execution": 16}, {"cpus": 1}),
         predict={"predict_batch": 10_000},
+        quick=False,
     ),
     Entry(
         "keras_torch",

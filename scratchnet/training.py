@@ -213,7 +213,7 @@ def flat(samples: Array) -> Array:
 
 
 def predict(model: Sequential, samples: Array) -> Array | None:
-    """All outputs in one compiled call; None where there is none for this model and these x."""
+    """All outputs by compiled code; None where there is none for this model and these x."""
     stack = stack_of(model)
     if stack is None:
         return None
@@ -227,7 +227,7 @@ def predict(model: Sequential, samples: Array) -> Array | None:
 
 
 def evaluate(model: Sequential, data: Data, meters: Meters) -> bool:
-    """Loss and metrics of all data in one compiled call; False where there is none for this."""
+    """Loss and metrics of all data by compiled code; False where there is none for this."""
     plan = plan_of(model) if countable(meters, data) else None
     if plan is None or model.loss.reduction not in ("sum_over_batch_size", "mean"):
         return False

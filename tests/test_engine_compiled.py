@@ -487,7 +487,7 @@ def test_weights_not_finite_from_the_start_meet_every_zero() -> None:
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("n", [0, 1, 63, 1000])
+@pytest.mark.parametrize("n", [0, 1, 63, 1000, 2500])
 @pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
 def test_predict_and_evaluate(dtype: Any, n: int, kind: Any) -> None:
     plan = make_plan(*MNIST_LIKE, dtype, scale=1 / 255)
@@ -508,6 +508,10 @@ def test_predict_and_evaluate(dtype: Any, n: int, kind: Any) -> None:
     losses = ref.softmax_cross_entropy(Z, np.eye(10)[y])[0] if n else np.zeros(0)
     np.testing.assert_allclose(loss, np.sum(w * losses), rtol=limit * 10)
     assert right == np.sum(found.argmax(1) == y) if n else right == 0
+    soft = rng.random((n, 10))
+    loss, _ = fused.evaluate(plan, theta, X, soft, w, threads=2)
+    losses = ref.softmax_cross_entropy(Z, soft)[0] if n else np.zeros(0)
+    np.testing.assert_allclose(loss, np.sum(w * losses), rtol=limit * 10)
 
 
 def test_predict_is_what_training_saw() -> None:
@@ -526,11 +530,14 @@ def test_predict_is_what_training_saw() -> None:
 
 @pytest.mark.parametrize("density", [0.2, 1.0])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-@pytest.mark.parametrize("at", [0, 1_234, -1])
-def test_looking_finds_a_number_that_is_not_finite(kind: Any, density: float, at: int) -> None:
-    """Wherever it is: in a whole register, or in what is left over at the end of a batch."""
+@pytest.mark.parametrize("at", [0, 7 * 1_500 + 3, -1])
+def test_looking_finds_a_number_that_is_not_finite(
+    kind: Any, density: float, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is: in the first call, in one in between, or in the last one."""
     plan = make_plan((7, 5, 3), ("relu", "softmax"), F32)
-    X, y = draw_data(plan, 200, density)
+    monkeypatch.setattr(fused, "PIECE", 7 * 300)
+    X, y = draw_data(plan, 2100, density)
     theta, _ = start(plan)
     for number in (np.nan, -np.inf, 1e300 if kind is np.float64 else np.inf):
         hole = X.astype(kind)
@@ -590,15 +597,18 @@ def test_an_order_that_names_other_samples() -> None:
 def test_nothing_is_compiled_twice() -> None:
     sparse = make_plan(*MNIST_LIKE, F32)
     X, y = draw_data(sparse, 100)
+    deep = make_plan((20, 300, 9, 8, 4), ("tanh", "softmax", "linear", "softmax"), F32)
     train(sparse, X, y, np.arange(100))
+    dense = make_plan((5, 2), ("linear",), F32)
+    train(dense, *draw_data(dense, 9, 1.0), np.arange(9))
     before = len(fused._train.signatures)
     train(sparse, X, y, np.arange(77), 13)
     train(sparse, X, np.eye(10)[y], np.arange(77), 13, w=np.ones(100))
-    deep = make_plan((20, 300, 9, 8, 4), ("tanh", "softmax", "linear", "softmax"), F32)
     train(deep, *draw_data(deep, 90, 1.0), np.arange(90), 1)
     X.flags.writeable = False
     train(sparse, X, y, np.arange(100))
     assert len(fused._train.signatures) == before
+    assert fused.compiled_before()
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -827,7 +837,7 @@ def test_kept_code_goes_by_a_name_that_knows_every_source(tmp_path: Path) -> Non
             "from scratchnet.engines import fused\n"
             "import numpy as np\n"
             "fused._count(np.ones(6), 2, 3, np.zeros(3, bool))\n"
-            "print(fused._count.py_func.__qualname__)"
+            "print(fused.compiled_before(), fused._count.py_func.__qualname__)"
         )
         cache = tmp_path / "cache"
         done = subprocess.run(
@@ -838,6 +848,8 @@ def test_kept_code_goes_by_a_name_that_knows_every_source(tmp_path: Path) -> Non
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
-        names.append(done.stdout.strip())
+        before, name = done.stdout.split()
+        assert before == "False"  # nothing has been trained
+        names.append(name)
         assert len([*cache.rglob(f"kernels.{names[-1]}-*.nbi")]) == 1
     assert len(set(names)) == 3

@@ -173,7 +173,7 @@ def compiled_engine() -> Iterator[Finding]:
     yield Finding("engine", FINE, "compiled")
     place = compiled.ENGINE.fused.cache_folder()
     if place and os.access(place, os.W_OK):
-        kept = any(Path(place).glob("kernels.train-*.nbc"))
+        kept = compiled.ENGINE.fused.compiled_before()
         state = "compiled before" if kept else "nothing yet: the first training compiles"
         yield Finding("Numba's cache", FINE, f"{place}, {state}")
     else:

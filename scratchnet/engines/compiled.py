@@ -2,8 +2,8 @@
 
 `ENGINE` fulfils the contract function by function with the reference's own functions: products are
 BLAS already, and activations and losses must take complex numbers for the gradient check. Its
-`fused` trains whole epochs and predicts whole data sets in one compiled call: `vector.py` is the
-vector type, `kernels.py` the step, `fused.py` the sessions.
+`fused` trains whole epochs in one compiled call, and predicts whole data sets in a few: `vector.py`
+is the vector type, `kernels.py` the step, `fused.py` the sessions.
 
 What was changed against the reference; `python -m benchmarks kernels` measures an epoch of MNIST
 with each of the first five turned off (`fused.Switches`), and docs/speed.md shows what came out:

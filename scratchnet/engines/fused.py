@@ -1,4 +1,4 @@
-"""Sessions: whole epochs and whole predictions as one compiled call, for any plan.
+"""Sessions: whole epochs in one compiled call, and predictions in a few, for any plan.
 
 A `Session` owns a private copy of parameters and moments, padded and aligned as `kernels.py` wants
 them, trains it batch range by batch range without Python's lock, and writes it back on `pull()`.
@@ -41,8 +41,9 @@ PAUSE = 0.06
 """Seconds between two moments at which Python may act (Ctrl-C, progress)."""
 SHARED_WORK = 1_000_000
 """Multiplications above the first layer in a batch, from which on threads share them."""
-LOOK, PIECE = 64, 1024
-"""Samples in a batch of a prediction, and in a piece: its compressed rows stay in the cache."""
+LOOK, PIECE = 64, 2**20
+"""Samples in a batch of a prediction, and about how many numbers of X are looked at in a call: so
+many that their rows without zeros stay in the cache."""
 
 ACTIVATIONS = {
     "linear": k.LINEAR,
@@ -74,15 +75,15 @@ class _Teller(event.Listener):
     def on_end(self, given: Any) -> None: ...
 
 
-_SOURCES = (Path(__file__).parent / name for name in ("vector.py", "kernels.py"))
-_DIGEST = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:16]
+_SOURCES = [Path(__file__).with_name(name).read_bytes() for name in ("vector.py", "kernels.py")]
+_DIGEST = hashlib.sha256(b"".join(_SOURCES)).hexdigest()[:16]
 
 
 def _compiled(function: Callable[..., Any]) -> Any:
     """`function` compiled without Python's lock, kept on disk where there is a place for it.
 
     Numba finds what it kept by the function's name, and looks for changes in that function's own
-    file alone: so the name has a digest of all sources.
+    file alone: so the name has a digest of all sources. What was kept of others stays on disk.
     """
     options = {"nogil": True, "_nrt": False, "error_model": "numpy"}
     function.__qualname__ = f"{function.__name__}-{_DIGEST}"
@@ -100,6 +101,12 @@ def cache_folder() -> str | None:
     """Where Numba keeps what it compiled; None where it can't."""
     folder: str | None = _train.stats.cache_path
     return folder
+
+
+def compiled_before() -> bool:
+    """Whether there is kept code of this source."""
+    name = f"kernels.{_train.py_func.__qualname__}-*.nbc"
+    return any(Path(cache_folder() or os.devnull).glob(name))
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -223,13 +230,13 @@ class Layout:
         height = self._lay_out_nodes(after, samples)
         # Threads share what is above the first layer only where it takes longer than to share it.
         upper = sum(int(row[k.ROWS] * row[k.COLUMNS]) for row in self.layers[1:-1])
-        self.places: dict[str, Any] = {
+        self.fields: dict[str, Any] = {
             "loss": LOSSES[plan.loss],
             "reads_outputs": plan.reads == "A",
             "optimizer": code,
             "slot": parameters,
             "far": height * stride,
-            "samples": samples,
+            "padded": samples,
             "each": scratch,
             "compressed": compressed,
             "shared": threads > 1 and upper * batch > SHARED_WORK,
@@ -244,7 +251,7 @@ class Layout:
         }
         self.numbers = int(self.layers[-2, k.SIDE] + self.layers[-2, k.COLUMNS] * samples)
         for name, size in sizes.items():
-            self.places[name] = self.numbers
+            self.fields[name] = self.numbers
             self.numbers += size
 
     def _lay_out_weights(self) -> int:
@@ -289,7 +296,7 @@ class Layout:
             matrix = flat[first : first + (inputs + bias) * outputs].reshape(-1, outputs)
             first += matrix.size
             for start, width, left, right in self.strips[layer[k.STRIPS] : after[k.STRIPS]]:
-                begin = start + slot * self.places["slot"]
+                begin = start + slot * self.fields["slot"]
                 mine = M[begin : begin + rows * width].reshape(rows, width)
                 part = matrix[:, left : min(right, outputs)]
                 result.append((part, mine[: len(part), : part.shape[1]]))
@@ -317,7 +324,7 @@ class Layout:
             chunks=self.chunks,
             constants=np.array([*self.constants, tiny, faint], self.dtype),
             live=np.ones(int(self.layers[0, k.ROWS]) // 4, np.bool_),
-            **self.places,
+            **self.fields,
         )
 
 
@@ -398,13 +405,6 @@ def _compressed(layout: Layout, net: Net, dense: Dense, N: int, on: Array) -> Ro
     return rows
 
 
-def unavailable() -> str | None:
-    """As `compiled.unavailable`."""
-    from scratchnet.engines import compiled
-
-    return compiled.unavailable()
-
-
 def density(X: Array) -> float:
     """Share of the numbers of X, flat, that are not 0, from some 20 stretches of 4,096."""
     stretches = range(0, X.size, max(4096, X.size // 20))
@@ -475,8 +475,7 @@ class Session:
         self.batch_size, self.mean, self.theta = int(batch_size), mean, theta
         self.threads = threads_allowed(threads)
         self.density = density(dense.value)
-        zeros = _zeros_may_be_left_out(plan, theta, dense.value)
-        self.compressed = self.switches.zeros and zeros
+        self.compressed = self.switches.zeros and _zeros_may_be_left_out(plan, theta, dense.value)
         batch = min(self.batch_size, max(1, self.samples))
         self.layout = Layout(plan, batch, self.threads, self.compressed)
         for name in self.layout.slots:
@@ -492,9 +491,9 @@ class Session:
         tiny, shift = (TINY if self.switches.flush else 0.0), (0 if self.switches.aligned else 8)
         self.net = self.layout.net(tiny, shift)
         self._on = np.ones(self.layout.layers[0, k.ROWS], np.bool_)
-        self.inputs: Dense | Rows = dense
+        self.given: Dense | Rows = dense
         if self.compressed:
-            self.inputs = _compressed(self.layout, self.net, dense, self.samples, self._on)
+            self.given = _compressed(self.layout, self.net, dense, self.samples, self._on)
         self._progress = np.zeros(1, np.int64)
         self._late, self._alone, self._stretch = 0, 0, 1
         self.push()
@@ -530,7 +529,7 @@ class Session:
     @property
     def extra_bytes(self) -> int:
         """Bytes of compressed rows, which count as data."""
-        return sum(array.nbytes for array in self.inputs) if isinstance(self.inputs, Rows) else 0
+        return sum(array.nbytes for array in self.given) if isinstance(self.given, Rows) else 0
 
     def epoch(self, order: Array, rates: Array, start: int = 0, stop: int | None = None) -> Epoch:
         """Trains batches `start` to `stop` of the samples in `order`; rates[k] is batch k's alpha
@@ -591,7 +590,7 @@ class Session:
 
         def run(thread: int) -> int:
             with event.install_listener("numba:compile", _Teller()):
-                whole = self.net, self.inputs, self.targets, job
+                whole = self.net, self.given, self.targets, job
                 bad: int = _train(*whole, control, first, last, thread, team)
             return bad
 
@@ -632,7 +631,7 @@ class Session:
 
     def close(self) -> None:
         """Lets go of the private arrays."""
-        del self.net, self.inputs, self.targets
+        del self.net, self.given, self.targets
 
 
 def open(*args: Any, **kwargs: Any) -> Session:
@@ -649,48 +648,59 @@ def _looked(
     """Outputs (if `wanted`), and each batch's loss and right answers (if T is given)."""
     (dense, targets, N), K = _data(plan, X, T, weights), plan.layers[-1].outputs
     inputs, compressed = plan.layers[0].inputs, _zeros_may_be_left_out(plan, theta, dense.value)
-    layout = Layout(plan, LOOK, 1, compressed)
-    team = min(threads_allowed(threads), -(-N // PIECE)) or 1
+    layout, batches = Layout(plan, LOOK, 1, compressed), -(-N // LOOK)
+    team = min(threads_allowed(threads), max(1, batches // 4))
+    share, most = max(1, -(-N // team)), max(LOOK, PIECE // inputs)
+    piece = _up(-(-share // -(-share // most)), LOOK)  # whole batches: threads share none
     outputs = np.empty((N, K) if wanted else (0, 0), layout.dtype)
-    losses, right = np.zeros(-(-N // LOOK)), np.zeros(-(-N // LOOK), np.int64)
+    losses, right = np.zeros(batches), np.zeros(batches, np.int64)
 
     def run(thread: int) -> bool:
-        """Every other piece, or third or fourth; whether its sums are finite."""
-        net, wrong = layout.net(), 0.0
+        """This thread's pieces; whether their inputs are finite."""
+        net = layout.net()
         for theirs, mine in layout.pairs(theta, net.M):
             mine[:] = theirs
-        entries = PIECE * int(layout.layers[0, k.ROWS]) if compressed else 0
-        room = _room(dense.value.dtype, plan, PIECE, len(layout.blocks), entries)
-        for at in range(thread * PIECE, N, team * PIECE):
-            n = min(PIECE, N - at)
-            here, batches = slice(at, at + n), slice(at // LOOK, -(-(at + n) // LOOK))
+        height = min(piece, N) if compressed else 0
+        entries = height * int(layout.layers[0, k.ROWS])
+        room = _room(dense.value.dtype, plan, height, len(layout.blocks), entries)
+        for at in range(thread * piece, N, team * piece):
+            n = min(piece, N - at)
+            here, looks = slice(at, at + n), slice(at // LOOK, -(-(at + n) // LOOK))
             part = dense._replace(value=dense.value[at * inputs : (at + n) * inputs])
             given = Targets(*(array[here] for array in targets))
-            job = k.Job(
-                np.arange(n), np.zeros(0), LOOK, False, True, losses[batches], right[batches], right
-            )
-            with event.install_listener("numba:compile", _Teller()):
-                rows = room._replace(cuts=room.cuts[:n])
-                if compressed:
-                    _compress(net, part, rows)
-                X = rows if compressed else part
-                wrong += _look(net, X, given, job, outputs[here])
-        return wrong == 0
+            found = losses[looks], right[looks]
+            job = k.Job(np.arange(n), np.zeros(0), LOOK, False, True, *found, right)
+            samples: Dense | Rows = part
+            if compressed:
+                samples = room._replace(cuts=room.cuts[:n])
+                _compress(net, part, samples)
+            if _look(net, samples, given, job, outputs[here]) != 0 and not _finite(part, layout):
+                return False
+        return True
 
-    with ThreadPoolExecutor(team, "scratchnet") as pool:
+    with (
+        event.install_listener("numba:compile", _Teller()),
+        ThreadPoolExecutor(team, "scratchnet") as pool,
+    ):
         others = [pool.submit(run, thread) for thread in range(1, team)]
         finite = [run(0), *(other.result() for other in others)]
-    with np.errstate(over="ignore"):
-        if not all(finite) and not np.isfinite(np.asarray(X, layout.dtype)).all():
-            raise FloatingPointError(f"X holds numbers that are not finite {layout.dtype} numbers.")
+    if not all(finite):
+        raise FloatingPointError(f"X holds numbers that are not finite {layout.dtype} numbers.")
     return outputs, losses, right
+
+
+def _finite(dense: Dense, layout: Layout) -> bool:
+    """Whether samples are finite numbers of the plan's dtype."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(dense.value.astype(layout.dtype)).all())
 
 
 def predict(plan: Plan, theta: Array, X: Any, threads: int | None = None) -> Array:
     """X (N, I), uint8 or floating -> outputs of the head (N, K).
 
     Raises:
-        FloatingPointError: for an X that is not finite; seen on the way, without reading X twice.
+        FloatingPointError: for an X that is not finite. The first layer's sums tell; X itself is
+            read again only where one of them is not finite.
     """
     return _looked(plan, theta, X, None, None, threads, True)[0]
 
@@ -698,6 +708,10 @@ def predict(plan: Plan, theta: Array, X: Any, threads: int | None = None) -> Arr
 def evaluate(
     plan: Plan, theta: Array, X: Any, T: Any, weights: Any = None, threads: int | None = None
 ) -> tuple[float, int]:
-    """Sum of the (weighted) losses of all samples, and the number of right answers."""
+    """Sum of the (weighted) losses of all samples, and the number of right answers.
+
+    Raises:
+        FloatingPointError: as `predict`.
+    """
     _, losses, right = _looked(plan, theta, X, T, weights, threads, False)
     return float(losses.sum()), int(right.sum())

@@ -55,11 +55,11 @@ _OPTIONS = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-"""Nothing here owns memory or is called by Python: no counts of references, no wrappers. That is
-most of the difference between 40 seconds of compiling and 8."""
+"""For what owns no memory and is not called by Python: no counts of references, no wrappers. That
+is most of the difference between 40 seconds of compiling and 8."""
 compiled = njit(**_OPTIONS)
 glue = njit(inline="always", **_OPTIONS)
-"""For functions called from one place: not compiled by themselves first."""
+"""For functions that are written into those that call them, and not compiled by themselves."""
 CHUNKS = 4
 """Pieces in which the first layer's inputs are summed, and shared among threads."""
 SQUARE = 16
@@ -118,8 +118,6 @@ class Net(NamedTuple):
     constants: Any
     """1 - beta_1, 1 - beta_2, epsilon, momentum, and the smallest moments, first and second, that
     count."""
-    compressed: bool
-    """Inputs come as `Rows`."""
     live: Any
     """Of four inputs of the first layer each: whether one has an entry or a moment. What has not,
     cannot move."""
@@ -131,8 +129,10 @@ class Net(NamedTuple):
     """How far moments stand behind their parameters."""
     far: int
     """How far behind two groups of samples a node has the next two."""
-    samples: int
-    """Samples of a batch, padded."""
+    padded: int
+    """Samples of a batch, padded to whole registers."""
+    compressed: bool
+    """Inputs come as `Rows`."""
     shared: bool
     """Threads share what is above the first layer."""
     parts: int
@@ -146,8 +146,9 @@ class Net(NamedTuple):
     inputs: int
     """Inputs that are not compressed, as nodes: this batch's and the next one's."""
     scratch: int
-    """Numbers of a thread's own, `each` of them."""
+    """Numbers of each thread's own."""
     each: int
+    """How many of them a thread has."""
 
 
 class Job(NamedTuple):
@@ -518,11 +519,7 @@ def compressed_block(net, rows, work, step, block, chunk, thread):
     M, high, columns, tall = net.M, bottom - top, net.layers[0, COLUMNS], net.layers[0, ROWS]
     dW, wrong = net.scratch + thread * net.each, net.M.dtype.type(0)
     for p in range(net.layers[0, PANELS], net.layers[1, PANELS]):
-        start, quarters, column = (
-            net.panels[p, START],
-            net.panels[p, QUARTERS],
-            net.panels[p, COLUMN],
-        )
+        start, quarters, column, _, _ = net.panels[p]
         if old_B:
             d = net.layers[0, SIDE] + column
             learning = rows, order, old, old_B, block, d, columns, dW, high
@@ -542,7 +539,7 @@ def dense_block(net, dense, work, step, block, chunk, thread):
     order, _, old_B, new, new_B, side = work
     like = zeros(net.M, NARROW)
     stride, height, wrong = 2 * lanes(like), net.layers[0, ROWS], net.M.dtype.type(0)
-    far, inputs = height * stride, height * net.samples
+    far, inputs = height * stride, height * net.padded
     old_X, X = net.inputs + (1 - side) * inputs, net.inputs + side * inputs
     top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
     if old_B:
@@ -810,8 +807,7 @@ def multiply(net, layer, top, K, a, far, z, mine, end, fresh, like):
         start, down, left, right = net.strips[s]
         for column in range(left, min(right, net.layers[layer, OUTPUTS]), TILE):
             w, to = start + top * down + column - left, z + column * 2 * lanes(like)
-            z_far = net.far
-            tiles(net.M, w, down, ONE, a, far, K, to, z_far, mine, end, fresh, like)
+            tiles(net.M, w, down, ONE, a, far, K, to, net.far, mine, end, fresh, like)
 
 
 @compiled
@@ -899,8 +895,8 @@ def head(net, judged, group, like):
         derive(M, code, a, d, K, stride, like)
     apart = fabs(largest(M, a, K, stride, like) - largest(M, t, K, stride, like))
     yes = where_lt(apart, splat(0.5, like), splat(1.0, like), splat(0.0, like))
-    store(M, scores + net.samples, loss)
-    store(M, scores + 2 * net.samples, yes)
+    store(M, scores + net.padded, loss)
+    store(M, scores + 2 * net.padded, yes)
 
 
 @compiled
@@ -955,12 +951,11 @@ def first_phase(net, samples, work, step, thread, team, crew, fused):
         for layer in range(1, net.layers.shape[0] - 1):
             lo, hi = share(net.layers[layer, ROWS] // 4, thread, crew)
             a = net.layers[layer - 1, NODE]
-            far = net.far
-            wrong += learn_rows(net, layer, old_B, a, far, 4 * lo, 4 * hi, step, thread)
-    parts = 1 if fused else 2
-    for part in range(parts):
-        learn, go = old_B * (part == 0), new_B * (part == parts - 1)
-        work = order, old, learn, new, go, side
+            wrong += learn_rows(net, layer, old_B, a, net.far, 4 * lo, 4 * hi, step, thread)
+    halves = 1 if fused else 2
+    for half in range(halves):
+        learned, multiplied = old_B * (half == 0), new_B * (half == halves - 1)
+        work = order, old, learned, new, multiplied, side
         wrong += first_layer(net, samples, work, step, thread, team)
     return wrong
 
@@ -982,7 +977,7 @@ def second_phase(net, targets, order, at, B, divisor, thread, team):
 @compiled
 def scored(net, B):
     """Sum of weighted losses over the divisor, and right answers, of a batch; first to last."""
-    loss, right, far, s = 0.0, 0, net.samples, net.scores
+    loss, right, far, s = 0.0, 0, net.padded, net.scores
     for b in range(s, s + B):
         loss += float(net.M[b]) * float(net.M[b + far])
         right += int(net.M[b + 2 * far])
@@ -1087,8 +1082,8 @@ def count(X, N, inputs, live):
 
 
 def compress(net, dense, rows):
-    """Samples without their zeros, times scale, cut by blocks; the input that is
-    1 and feeds the biases is appended. A register at a time: no guessing of branches.
+    """Samples without their zeros, times scale, cut by blocks; the input that is 1 and feeds the
+    biases is appended. A register at a time: no guessing of branches.
 
     Bytes stay bytes, codes of a table: a third of the memory to wait for. As no 0 is kept, that
     code stands for the input that is 1.

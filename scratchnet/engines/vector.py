@@ -390,35 +390,25 @@ def sum_lanes(typing_context: Any, x: Any) -> Any:
 # --- arithmetic: + - * / and what has no sign ----------------------------------------------------
 
 
-def _operator(function: Any, instruction: str) -> None:
+def _operator(function: Any, instruction: str, arity: int = 2) -> None:
     @infer_global(function)
     class Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
-            if len(args) == 2 and isinstance(args[0], Vector) and args[0] == args[1]:
+            if isinstance(args[0], Vector) and list(args) == [args[0]] * arity:
                 return signature(args[0], *args)
             return None
 
-    @lower_builtin(function, Vector, Vector)
+    @lower_builtin(function, *[Vector] * arity)
     def code(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         operation = getattr(builder, instruction)
-        return _each(builder, sig.return_type, lambda kind, x, y: operation(x, y), *args)
+        return _each(builder, sig.return_type, lambda kind, *xs: operation(*xs), *args)
 
 
 _operator(operator.add, "fadd")
 _operator(operator.sub, "fsub")
 _operator(operator.mul, "fmul")
 _operator(operator.truediv, "fdiv")
-
-
-@infer_global(operator.neg)
-class _Negative(AbstractTemplate):
-    def generic(self, args: Any, kws: Any) -> Any:
-        return signature(args[0], *args) if isinstance(args[0], Vector) else None
-
-
-@lower_builtin(operator.neg, Vector)
-def _negative(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return _each(builder, sig.return_type, lambda kind, x: builder.fneg(x), *args)
+_operator(operator.neg, "fneg", arity=1)
 
 
 def _lanewise(name: str, arity: int) -> Any:
