@@ -122,9 +122,11 @@ class Net(NamedTuple):
     """Of four inputs of the first layer each: whether one has an entry or a moment. What has not,
     cannot move."""
     loss: int
+    """SOFTMAX_CE and so on."""
     reads_outputs: bool
     """The loss is a function of A, else of Z."""
     optimizer: int
+    """SGD and so on."""
     slot: int
     """How far moments stand behind their parameters."""
     far: int
@@ -136,19 +138,19 @@ class Net(NamedTuple):
     shared: bool
     """Threads share what is above the first layer."""
     parts: int
-    """The first layer's sums, one for each chunk."""
+    """Place of the first layer's sums, one for each chunk."""
     head: int
-    """Outputs, as a node."""
+    """Place of the outputs, a node."""
     targets: int
-    """Targets, as a node."""
+    """Place of the targets, a node."""
     scores: int
-    """Of each sample what its loss weighs, its loss, and 1 if its answer is right."""
+    """Place of each sample's share in the loss, its loss, and 1 if its answer is right."""
     inputs: int
-    """Inputs that are not compressed, as nodes: this batch's and the next one's."""
+    """Place of inputs that are not compressed, as nodes: this batch's and the next one's."""
     scratch: int
-    """Numbers of each thread's own."""
+    """Place of each thread's own numbers."""
     each: int
-    """How many of them a thread has."""
+    """How many of its own a thread has."""
 
 
 class Job(NamedTuple):
@@ -177,6 +179,7 @@ class Rows(NamedTuple):
     value: Any
     """Numbers, or if the samples are bytes, these: codes of numbers in the table."""
     table: Any
+    """(256,): the number of each code, scaled."""
     unit: Any
     """In the dtype of `value`: what numbers are multiplied by, and what stands for 1."""
 
@@ -194,8 +197,11 @@ class Targets(NamedTuple):
     """What samples should give, and how much each counts; what is not asked for, is empty."""
 
     labels: Any
+    """int64 (N,): the class of each sample; or else"""
     targets: Any
+    """(N, K): what each output should be."""
     weights: Any
+    """(N,)."""
 
 
 # --- threads: a barrier of counters ---------------------------------------------------------------
@@ -486,7 +492,8 @@ def part_of(net, chunk):
 
 @glue
 def by_width(kernel, M, quarters, arguments):
-    """`kernel` for panels of that many quarters of a register: compiled for each of the three."""
+    """`kernel` for panels of that many quarters of a register: compiled once for each of the three
+    widths, and what calls it only once."""
     if quarters == WIDE:
         kernel(M, arguments, zeros(M, WIDE))
     elif quarters == TAILED:
@@ -513,7 +520,8 @@ def learn_rows(net, layer, B, a, far, lo, hi, step, thread):
 
 @compiled
 def compressed_block(net, rows, work, step, block, chunk, thread):
-    """Learn from the old batch, then multiply the new one, on one block of compressed inputs."""
+    """One block of compressed inputs: dW = X^T dZ of the old batch and the optimizer, then
+    Z += X W of the new batch with the new weights."""
     order, old, old_B, new, new_B, _ = work
     top, bottom = net.blocks[block, TOP], net.blocks[block, BOTTOM]
     M, high, columns, tall = net.M, bottom - top, net.layers[0, COLUMNS], net.layers[0, ROWS]
@@ -535,7 +543,7 @@ def compressed_block(net, rows, work, step, block, chunk, thread):
 
 @compiled
 def dense_block(net, dense, work, step, block, chunk, thread):
-    """The same for inputs that are not compressed."""
+    """The same for a block of inputs that are not compressed: they are made a node first."""
     order, _, old_B, new, new_B, side = work
     like = zeros(net.M, NARROW)
     stride, height, wrong = 2 * lanes(like), net.layers[0, ROWS], net.M.dtype.type(0)
