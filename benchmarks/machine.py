@@ -133,7 +133,7 @@ def _fma_loop() -> tuple[Callable[..., Any], int]:
     """A compiled loop of independent multiply-adds, and the FLOP of one of its turns."""
     from numba import njit
 
-    from scratchnet.engines.vector import fma, load, store, zeros
+    from scratchnet.engines.compiled.vector import fma, load, store, zeros
 
     @njit(nogil=True)
     def loop(A: Any, turns: int) -> None:

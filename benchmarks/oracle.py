@@ -27,7 +27,7 @@ from benchmarks.job import (
     load,
 )
 from scratchnet import Input, Sequential, config, layers
-from scratchnet.utils import through_float32
+from scratchnet.support import through_float32
 
 SLACK = 30
 """A peer may be so many times as far from float64 as the reference's own twins are."""

@@ -5,7 +5,7 @@ float32 on the same samples in the same order, epoch by epoch. Float32 training 
 its end only statistics can tell (McNemar's exact test); on raw pixels the same code scores 71 to
 81 % by seed, so there the lockstep alone decides. `prove` is the whole training in lockstep, in
 float64. Ctrl-C ends either where both models stand at the same point. It draws nothing and prints
-nothing: `scratchnet/cli/compare.py` does.
+nothing: `scratchnet/app/cli/compare.py` does.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from scipy import stats
 
 from keras_ref import bridge
 from keras_ref.lockstep import Report, lockstep
-from scratchnet import Sequential, runs
+from scratchnet import Sequential
+from scratchnet.app import runs
+from scratchnet.app.runs import KERAS, OURS, Histories, Job, Keep, Outcome, Scores, Watch
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
-from scratchnet.runs import KERAS, OURS, Histories, Job, Keep, Outcome, Scores, Watch
-from scratchnet.utils import Interruptible
+from scratchnet.support import Interruptible
 
 STEPS = 200
 LIMIT = 1e-12

@@ -1,6 +1,6 @@
 """Two trainings in step: the same batches, the same start, and every tensor compared on the way.
 
-Our side takes the very step that `fit` repeats (`scratchnet/training.py`), Keras's side its own
+Our side takes the very step that `fit` repeats (`scratchnet/fitting.py`), Keras's side its own
 `train_on_batch`. Before a step, losses, activations and gradients are compared, after it the
 optimizer's slots and the weights. The first tensor beyond the tolerance ends the run and is named.
 Differences are measured against the scale S that rounding works on (`testing/magnitude.py`), since
@@ -22,11 +22,11 @@ import tensorflow as tf
 
 from keras_ref import bridge
 from scratchnet import Sequential
+from scratchnet.checks import Data
 from scratchnet.engines import Array
-from scratchnet.inputs import Data
+from scratchnet.fitting import Runner
+from scratchnet.support import single_threaded_blas
 from scratchnet.testing.magnitude import gradient_scale, stage_scales
-from scratchnet.training import Runner
-from scratchnet.utils import single_threaded_blas
 
 
 class Difference(NamedTuple):

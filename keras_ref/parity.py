@@ -22,7 +22,7 @@ from keras_ref import bridge
 from keras_ref.lockstep import lockstep
 from keras_ref.random_networks import BOUND, FACTOR, survey
 from scratchnet import config, datasets
-from scratchnet.runs import Job, build_model
+from scratchnet.app.runs import Job, build_model
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "parity.json"

@@ -14,7 +14,7 @@ import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines import Array, reference
-from scratchnet.utils import nearest
+from scratchnet.support import check_choice
 
 NAMES = tuple(reference.ENGINE.activations)
 
@@ -57,7 +57,7 @@ def name_of(identifier: str | Callable[[Any], Array] | None) -> str:
                 "For a function of your own, write a Layer with a forward and a backward."
             )
         return str(name)
-    return nearest("activation", identifier, NAMES)
+    return check_choice("activation", identifier, NAMES)
 
 
 def get(identifier: str | Callable[[Any], Array] | None) -> Callable[[Any], Array]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scratchnet import metrics
-from scratchnet.inputs import check_option
+from scratchnet.checks import check_option
 
 if TYPE_CHECKING:
     from scratchnet.metrics import Meters

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from scratchnet.engines import ENGINE_NAMES
 from scratchnet.engines.reference import EPSILON
-from scratchnet.utils import nearest
+from scratchnet.support import check_choice
 
 _FLOAT_TYPES = ("float32", "float64")
 _settings = {"floatx": "float32", "engine": "auto"}
@@ -34,7 +34,7 @@ def set_floatx(value: str) -> None:
     'float64'
     >>> set_floatx("float32")
     """
-    _settings["floatx"] = nearest("floatx", value, _FLOAT_TYPES)
+    _settings["floatx"] = check_choice("floatx", value, _FLOAT_TYPES)
 
 
 def epsilon() -> float:
@@ -63,4 +63,4 @@ def set_engine(name: str) -> None:
     'reference'
     >>> set_engine("auto")
     """
-    _settings["engine"] = nearest("engine", name, ("auto", *ENGINE_NAMES))
+    _settings["engine"] = check_choice("engine", name, ("auto", *ENGINE_NAMES))

@@ -14,7 +14,7 @@ import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines import Array
-from scratchnet.utils import generator, meant
+from scratchnet.support import generator, resolve
 
 
 class Initializer:
@@ -118,4 +118,4 @@ def get(identifier: str | Initializer) -> Initializer:
     """
     if isinstance(identifier, Initializer):
         return identifier
-    return INITIALIZERS[meant("initializer", identifier, INITIALIZERS)]()
+    return INITIALIZERS[resolve("initializer", identifier, INITIALIZERS)]()

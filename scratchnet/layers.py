@@ -11,17 +11,48 @@ explain` shows the layers as stages R, X, Z and dW.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from scratchnet import activations, initializers, inputs
+from scratchnet import activations, checks, initializers
+from scratchnet.checks import Shape, check_count
 from scratchnet.engines import Array, Engine
 from scratchnet.initializers import Initializer
-from scratchnet.inputs import Input as Input  # a user looks for it here
-from scratchnet.inputs import Shape, check_count
-from scratchnet.utils import through_float32
+from scratchnet.support import reject_unsupported, through_float32
 
 Params = dict[str, Array]
+
+
+class Input:
+    """The shape of one sample, at the head of a Sequential: `Input(shape=(28, 28))`.
+
+    The other arguments are Keras's, at their defaults; `batch_shape` counts the batch axis.
+
+    >>> Input((28, 28)).shape, Input(batch_shape=(None, 3)).shape
+    ((28, 28), (3,))
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int] | int | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        sparse: bool | None = None,
+        ragged: bool | None = None,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        tensor: None = None,
+        optional: bool = False,
+    ):
+        reject_unsupported("Input", sparse=(sparse or None, None), ragged=(ragged or None, None))
+        reject_unsupported("Input", tensor=(tensor, None), optional=(optional, False))
+        checks.check_dtype("Input", dtype)
+        if (shape is None) == (batch_shape is None):
+            raise ValueError(
+                f"Input: shape={shape!r}, batch_shape={batch_shape!r}: expected one of them."
+            )
+        self.shape = checks.check_shape(shape if batch_shape is None else tuple(batch_shape)[1:])
+        self.name = name
 
 
 class Layer:
@@ -44,7 +75,7 @@ class Layer:
     activation = "linear"
 
     def __init__(self, *, name: str | None = None, **options: Any):
-        self.given_shape = inputs.layer_options(type(self).__name__, options)
+        self.given_shape = checks.layer_options(type(self).__name__, options)
         self.name = name or ""
         self.input_shape: Shape | None = None
         self.params: Params = {}
@@ -95,7 +126,7 @@ class Layer:
 
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
-        inputs.assign(self.weights, weights)
+        checks.assign(self.weights, weights)
 
     def count_params(self) -> int:
         return sum(array.size for array in self.weights)

@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import loss_functions
+from scratchnet.checks import check_targets, check_weights
 from scratchnet.config import floatx
 from scratchnet.engines import Array
-from scratchnet.inputs import check_targets, check_weights
-from scratchnet.utils import meant, nearest, one_hot, only_default
+from scratchnet.support import check_choice, one_hot, reject_unsupported, resolve
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 SIGMOID_READINGS = ("logits", "probabilities", "as_logits")
@@ -37,7 +36,7 @@ class Loss:
     sparse = False
 
     def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None):
-        self.reduction = nearest("reduction", reduction or "none", REDUCTIONS)
+        self.reduction = check_choice("reduction", reduction or "none", REDUCTIONS)
         self.name = name or self.family
 
     def reading(self, head: str) -> str:
@@ -99,9 +98,9 @@ class SparseCategoricalCrossentropy(Loss):
         sigmoid_head: str = "logits",
     ):
         super().__init__(reduction, name)
-        only_default(type(self).__name__, ignore_class=(ignore_class, None), axis=(axis, -1))
+        reject_unsupported(type(self).__name__, ignore_class=(ignore_class, None), axis=(axis, -1))
         self.from_logits = bool(from_logits)
-        self.sigmoid_head = nearest("sigmoid_head", sigmoid_head, SIGMOID_READINGS)
+        self.sigmoid_head = check_choice("sigmoid_head", sigmoid_head, SIGMOID_READINGS)
 
     def reading(self, head: str) -> str:
         if head == "softmax":
@@ -172,9 +171,50 @@ class MeanSquaredError(Loss):
         return "outputs"
 
 
-sparse_categorical_crossentropy = loss_functions.sparse_categorical_crossentropy
-categorical_crossentropy = loss_functions.categorical_crossentropy
-mean_squared_error = loss_functions.mean_squared_error
+# --- the same as functions of arrays: one number a sample, no reduction ---------------------------
+
+
+def sparse_categorical_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    ignore_class: None = None,
+    axis: int = -1,
+) -> Array:
+    """-log p_y for labels (B,) and outputs (B, K) -> (B,).
+
+    >>> sparse_categorical_crossentropy([1], [[0.25, 0.75]]).round(6).tolist()  # log 4/3
+    [0.287682]
+    """
+    return SparseCategoricalCrossentropy(from_logits, ignore_class, "none", axis)(y_true, y_pred)
+
+
+def categorical_crossentropy(
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+) -> Array:
+    """-sum_k t_k log p_k for targets and outputs (B, K) -> (B,).
+
+    >>> categorical_crossentropy([[0, 1]], [[0.25, 0.75]]).round(6).tolist()
+    [0.287682]
+    """
+    return CategoricalCrossentropy(from_logits, label_smoothing, axis, "none")(y_true, y_pred)
+
+
+def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
+    """mean_k (a_k - t_k)^2 for targets and outputs (B, K) -> (B,).
+
+    >>> mean_squared_error([[1.0, 2.0]], [[3.0, 2.0]]).tolist()
+    [2.0]
+    """
+    return MeanSquaredError("none")(y_true, y_pred)
+
+
+FUNCTIONS = (sparse_categorical_crossentropy, categorical_crossentropy, mean_squared_error)
+"""`loss=losses.mean_squared_error` in `compile` means the class of that name."""
 
 LOSSES: dict[str, type[Loss]] = {"mse": MeanSquaredError, "MSE": MeanSquaredError}
 for _kind in (SparseCategoricalCrossentropy, CategoricalCrossentropy, MeanSquaredError):
@@ -189,4 +229,5 @@ def get(identifier: Any) -> Loss:
     """
     if isinstance(identifier, Loss):
         return identifier
-    return LOSSES[meant("loss", loss_functions.name_of(identifier), LOSSES)]()
+    name = identifier.__name__ if identifier in FUNCTIONS else identifier
+    return LOSSES[resolve("loss", name, LOSSES)]()

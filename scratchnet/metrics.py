@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.checks import Data
 from scratchnet.config import floatx
 from scratchnet.engines import Array
-from scratchnet.inputs import Data
-from scratchnet.utils import meant, only_default
+from scratchnet.support import reject_unsupported, resolve
 
 
 class Metric:
@@ -38,7 +38,7 @@ class Metric:
     """Whether more is better, for callbacks that watch it; None for unknown."""
 
     def __init__(self, name: str | None = None, dtype: None = None):
-        only_default(type(self).__name__, dtype=(dtype, None))
+        reject_unsupported(type(self).__name__, dtype=(dtype, None))
         self.name = name or self.default_name
         self.reset_state()
 
@@ -228,10 +228,10 @@ def get(identifier: Any) -> Metric:
     if isinstance(identifier, Metric):
         return identifier
     if isinstance(identifier, type):
-        return METRICS[meant("metric", identifier, METRICS)]()
+        return METRICS[resolve("metric", identifier, METRICS)]()
     if callable(identifier):
         return FunctionMetric(identifier)
-    name = meant("metric", identifier, dict.fromkeys(ACCURACY) | METRICS)
+    name = resolve("metric", identifier, dict.fromkeys(ACCURACY) | METRICS)
     return METRICS[name](name)
 
 

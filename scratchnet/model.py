@@ -4,7 +4,7 @@ The model owns the order of things. `theta` holds every parameter and `grad` its
 see views of both. `forward` and `backward` are backpropagation, whole; `train_step` is all that is
 ever learned from a batch (stage pixels of `scratchnet explain`). It refuses graphs with branches: a
 stack is all that this network needs.
-This is the last file of the core; `sequential.py` dresses it in Keras's names, and `gradcheck.py`
+This is the last file of the core; `sequential.py` dresses it in Keras's names, and `gradcheck/`
 and `keras_ref/lockstep.py` prove it right.
 """
 
@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet import config
+from scratchnet.checks import Data, Shape
 from scratchnet.engines import Array, Engine, reference
-from scratchnet.inputs import Data, Shape
+from scratchnet.engines.memory import aligned_zeros
 from scratchnet.layers import Input, Layer, Params
 from scratchnet.objective import Objective
 from scratchnet.optimizers import Optimizer
-from scratchnet.utils import aligned_zeros, generator
+from scratchnet.support import generator
 
 
 class Stage(NamedTuple):

@@ -16,7 +16,7 @@ from scratchnet import losses, optimizers, saving
 from scratchnet.layers import LAYERS, Input
 from scratchnet.saving import SavedStateError, State
 from scratchnet.sequential import Sequential
-from scratchnet.utils import nearest, only_default
+from scratchnet.support import check_choice, reject_unsupported
 
 __all__ = ["Sequential", "load_model", "save_model"]
 
@@ -39,7 +39,7 @@ def save_model(
     >>> bool((again.theta == model.theta).all())
     True
     """
-    only_default("save_model", zipped=(zipped, None))
+    reject_unsupported("save_model", zipped=(zipped, None))
     if not overwrite and os.path.exists(filepath):
         raise FileExistsError(f"{filepath} is there already: take another name, or overwrite=True.")
     saving.save(filepath, state_of(model))
@@ -57,7 +57,9 @@ def load_model(
     Traceback (most recent call last):
     scratchnet.saving.SavedStateError: no-such-file.npz: no such file: expected a saved model.
     """
-    only_default("load_model", custom_objects=(custom_objects, None), safe_mode=(safe_mode, True))
+    reject_unsupported(
+        "load_model", custom_objects=(custom_objects, None), safe_mode=(safe_mode, True)
+    )
     state = saving.load(filepath)
     try:
         return model_of(state, compile)
@@ -103,10 +105,10 @@ def model_of(state: State, compiled: bool = True) -> Sequential:
         raise ValueError(f"format {config.get('format')!r}: expected {FORMAT}")
     rng = np.random.default_rng()
     stack = [
-        LAYERS[nearest("layer", kind, LAYERS)](**options) for kind, options in config["layers"]
+        LAYERS[check_choice("layer", kind, LAYERS)](**options) for kind, options in config["layers"]
     ]
     model = Sequential(name=str(config["name"]), seed=rng)
-    model.theta = model.theta.astype(nearest("dtype", config["dtype"], saving.DTYPES))
+    model.theta = model.theta.astype(check_choice("dtype", config["dtype"], saving.DTYPES))
     model.add(Input(config["input_shape"]))
     for layer in stack:
         model.add(layer)
@@ -115,11 +117,11 @@ def model_of(state: State, compiled: bool = True) -> Sequential:
             _fill(view, arrays, f"{layer.name}/{name}")
     if compiled and "optimizer" in config:
         kind, options = config["optimizer"]
-        optimizer = optimizers.OPTIMIZERS[nearest("optimizer", kind, optimizers.OPTIMIZERS)](
+        optimizer = optimizers.OPTIMIZERS[check_choice("optimizer", kind, optimizers.OPTIMIZERS)](
             **options
         )
         kind, options = config["loss"]
-        loss = losses.LOSSES[nearest("loss", kind, losses.LOSSES)](**options)
+        loss = losses.LOSSES[check_choice("loss", kind, losses.LOSSES)](**options)
         plain, weighted = config["metrics"]
         model.compile(optimizer, loss, metrics=plain, weighted_metrics=weighted)
         optimizer.iterations = int(config["iterations"])

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from scratchnet.engines import Array, Engine
-from scratchnet.utils import aligned_zeros, nearest, only_default, through_float32
+from scratchnet.engines.memory import aligned_zeros
+from scratchnet.support import check_choice, reject_unsupported, through_float32
 
 NOT_YET = {
     "weight_decay": None,
@@ -47,8 +48,8 @@ class Optimizer:
     def __init__(self, learning_rate: float, name: str | None = None, **others: Any):
         kind = type(self).__name__
         for argument, value in others.items():
-            default = NOT_YET[nearest(f"{kind}: argument", argument, NOT_YET)]
-            only_default(kind, **{argument: (value, default)})
+            default = NOT_YET[check_choice(f"{kind}: argument", argument, NOT_YET)]
+            reject_unsupported(kind, **{argument: (value, default)})
         self.learning_rate = learning_rate
         self.name = name or type(self).__name__.lower()
         self.iterations = 0
@@ -224,4 +225,4 @@ def get(identifier: str | Optimizer) -> Optimizer:
     """
     if isinstance(identifier, Optimizer):
         return identifier
-    return OPTIMIZERS[nearest("optimizer", identifier, OPTIMIZERS)]()
+    return OPTIMIZERS[check_choice("optimizer", identifier, OPTIMIZERS)]()

@@ -1,6 +1,6 @@
 """Sequential: the network under Keras's names, arguments, defaults and results.
 
-Nothing is computed here. Everything that a user hands over is checked (`inputs.py`) before a weight
+Nothing is computed here. Everything that a user hands over is checked (`checks.py`) before a weight
 moves; then this room owns the loop over epochs and batches, and tells callbacks and meters what
 happened. Where it differs from Keras on purpose, the README's ledger says so.
 """
@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import config, inputs, losses, optimizers, training
+from scratchnet import checks, config, fitting, losses, optimizers
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
+from scratchnet.checks import Data, Shape
 from scratchnet.engines import Array, get_engine, reference
-from scratchnet.inputs import Data, Input, Shape
-from scratchnet.layers import Layer
+from scratchnet.fitting import Runner
+from scratchnet.layers import Input, Layer
 from scratchnet.metrics import Meters, Metric, choose, name_of, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
-from scratchnet.training import Runner
-from scratchnet.utils import Interruptible, nearest, only_default, single_threaded_blas
+from scratchnet.support import Interruptible, check_choice, reject_unsupported, single_threaded_blas
 
 
 class Sequential(Network):
@@ -52,7 +52,7 @@ class Sequential(Network):
         *,
         seed: int | np.random.Generator | None = None,
     ):
-        only_default("Sequential", trainable=(trainable, True))
+        reject_unsupported("Sequential", trainable=(trainable, True))
         self.name = name or "sequential"
         self.history: History | None = None
         self.stop_training = False
@@ -65,9 +65,9 @@ class Sequential(Network):
         """Give the model its shape; `input_shape` counts the batch axis, as in (None, 28, 28)."""
         shape = self._sample_shape(())
         if input_shape is not None:
-            shape = inputs.check_shape(tuple(input_shape)[1:])
+            shape = checks.check_shape(tuple(input_shape)[1:])
         if not self.built:
-            self._output_shape(inputs.check_shape(shape))
+            self._output_shape(checks.check_shape(shape))
             self._lay_out(shape, self.layers)
             self._input_shape = shape
         elif shape != self._input_shape:
@@ -80,7 +80,7 @@ class Sequential(Network):
 
         A compiled model needs a new optimizer then, and `compile` is the place for it.
         """
-        only_default("pop", rebuild=(rebuild, True))
+        reject_unsupported("pop", rebuild=(rebuild, True))
         self._sample_shape(())
         layer = self.layers.pop()
         if self._input_shape is not None:
@@ -108,7 +108,7 @@ class Sequential(Network):
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
         self._require_built()
-        inputs.assign(self.weights, weights)
+        checks.assign(self.weights, weights)
 
     def count_params(self) -> int:
         """P, the number of parameters."""
@@ -121,7 +121,7 @@ class Sequential(Network):
             raise ValueError(f"get_layer: name={name!r}, index={index!r}: expected one of them.")
         if index is None:
             names = [layer.name for layer in self.layers]
-            return self.layers[names.index(nearest("get_layer: name", name, names))]
+            return self.layers[names.index(check_choice("get_layer: name", name, names))]
         if not -len(self.layers) <= index < len(self.layers):
             raise ValueError(f"get_layer: index={index!r}: there are {len(self.layers)} layers.")
         return self.layers[index]
@@ -138,8 +138,8 @@ class Sequential(Network):
         """Print layers, output shapes and parameters, as Keras does."""
         from scratchnet.summary import summary_text
 
-        only_default("summary", positions=(positions, None), layer_range=(layer_range, None))
-        only_default("summary", show_trainable=(show_trainable, False))
+        reject_unsupported("summary", positions=(positions, None), layer_range=(layer_range, None))
+        reject_unsupported("summary", show_trainable=(show_trainable, False))
         (print_fn or print)(summary_text(self, line_length or 78))
 
     def save(
@@ -203,7 +203,7 @@ class Sequential(Network):
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: taken so that scripts
                 run; they steer TensorFlow and have no effect here.
         """
-        only_default("compile", loss_weights=(loss_weights, None))
+        reject_unsupported("compile", loss_weights=(loss_weights, None))
         if loss is None:
             raise ValueError("compile: loss=None: expected one, such as 'mse'.")
         for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
@@ -216,7 +216,7 @@ class Sequential(Network):
         if chosen_loss.reduction == "none":
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
         chosen_engine = get_engine(engine or config.engine())
-        self.threads = None if threads is None else inputs.check_count("threads", threads)
+        self.threads = None if threads is None else checks.check_count("threads", threads)
         self.engine, self.metrics_asked = chosen_engine, asked
         self.optimizer, self.loss = chosen_optimizer, chosen_loss
 
@@ -265,22 +265,22 @@ class Sequential(Network):
             ValueError, TypeError: for data or arguments that don't fit.
             FloatingPointError: where loss or weights stop being finite, with epoch and batch.
         """
-        size = inputs.check_batch_size(batch_size)
+        size = checks.check_batch_size(batch_size)
         check_loop(epochs, initial_epoch, shuffle, validation_freq)
         data = self._check(x, y, sample_weight, class_weight, "fit", build=False)
         held_out = None
         if validation_data is not None:
-            x_val, y_val, w_val = inputs.unpack(validation_data)
+            x_val, y_val, w_val = checks.unpack(validation_data)
             held_out = self._check(x_val, y_val, w_val, shape=data.x.shape[1:], build=False)
         elif validation_split:
-            data, held_out = inputs.split_tail(data, validation_split)
+            data, held_out = checks.split_tail(data, validation_split)
             held_out = held_out if class_weight is None else held_out._replace(weights=None)
-        test_size = inputs.check_batch_size(validation_batch_size, size)
+        test_size = checks.check_batch_size(validation_batch_size, size)
         if held_out is not None:
-            held_out = inputs.first_steps(held_out, test_size, validation_steps, "validation_steps")
+            held_out = checks.first_steps(held_out, test_size, validation_steps, "validation_steps")
         steps = math.ceil(len(data.x) / size)
         if steps_per_epoch is not None:
-            steps = inputs.check_count("steps_per_epoch", steps_per_epoch)
+            steps = checks.check_count("steps_per_epoch", steps_per_epoch)
         progress = Progress(verbose, epochs, steps)
         settings = {"verbose": verbose, "epochs": epochs, "steps": steps}
         events = CallbackList(callbacks, self, settings, add_history=True)
@@ -403,9 +403,9 @@ class Sequential(Network):
         return_dict: bool = False,
     ) -> Any:
         """Loss and metrics over (x, y): a list in the order of `metrics_names`, or a dict."""
-        size = inputs.check_batch_size(batch_size)
+        size = checks.check_batch_size(batch_size)
         data = self._check(x, y, sample_weight, caller="evaluate")
-        data = inputs.first_steps(data, size, steps, "steps")
+        data = checks.first_steps(data, size, steps, "steps")
         count = math.ceil(len(data.x) / size)
         progress = Progress(verbose, 1, count)
         events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
@@ -425,18 +425,18 @@ class Sequential(Network):
     ) -> Array:
         """The outputs of x (N, ...), in the model's dtype; nothing is printed at any `verbose`."""
         samples = self._check_samples(x, finite=not self.built)
-        size = inputs.check_batch_size(batch_size)
+        size = checks.check_batch_size(batch_size)
         count = math.ceil(len(samples) / size)
         if steps is not None:
-            count = min(count, inputs.check_count("steps", steps))
+            count = min(count, checks.check_count("steps", steps))
         Progress(verbose, 1, count)
         events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
         outputs = []
         if not events.callbacks and steps is None:
-            whole = training.predict(self, samples)
+            whole = fitting.predict(self, samples)
             if whole is not None:
                 return whole
-        inputs.check_finite("x", samples)  # the compiled call has seen to it by itself
+        checks.check_finite("x", samples)  # the compiled call has seen to it by itself
         with single_threaded_blas():
             events.call("on_predict_begin")
             for step in range(count):
@@ -461,7 +461,7 @@ class Sequential(Network):
         meters = self.meters(data)
         wanted = events.listens("on_test_batch_end")
         events.call("on_test_begin")
-        whole = not wanted and training.evaluate(self, data, meters)
+        whole = not wanted and fitting.evaluate(self, data, meters)
         for step, batch in enumerate(() if whole else data.batches(size)):
             events.call("on_test_batch_begin", step)
             head = self.run(batch.x)[-1]
@@ -504,7 +504,7 @@ class Sequential(Network):
 
     def _check_samples(self, x: Any, finite: bool = True) -> Array:
         shape = self._sample_shape(x)
-        samples = inputs.check_samples(x, shape, finite)
+        samples = checks.check_samples(x, shape, finite)
         self.build((None, *shape))
         return samples
 
@@ -522,12 +522,12 @@ class Sequential(Network):
         if not self.compiled:
             raise ValueError(f"{caller}: the model is not compiled: call compile(optimizer, loss).")
         shape = shape or self._sample_shape(x)
-        samples = inputs.check_samples(x, shape)
+        samples = checks.check_samples(x, shape)
         output = self._output_shape(shape)
-        data = inputs.check_data(
+        data = checks.check_data(
             samples, y, sample_weight, class_weight, output, self.loss, self.theta.dtype
         )
-        strange = training.unknown_layer(self)
+        strange = fitting.unknown_layer(self)
         if strange is not None:
             warnings.warn(
                 f"{strange} is not known to the compiled engine: the model runs on the reference "
@@ -552,12 +552,12 @@ def results(meters: Meters, as_dict: bool) -> Any:
 
 def check_loop(epochs: Any, initial_epoch: Any, shuffle: Any, validation_freq: Any) -> None:
     """The arguments of `fit` that steer its loop."""
-    inputs.check_count("epochs", epochs, least=0)
-    inputs.check_count("initial_epoch", initial_epoch, least=0)
-    inputs.check_option("shuffle", shuffle, (True, False))
+    checks.check_count("epochs", epochs, least=0)
+    checks.check_count("initial_epoch", initial_epoch, least=0)
+    checks.check_option("shuffle", shuffle, (True, False))
     several = isinstance(validation_freq, list | tuple)
     for epoch in validation_freq if several else [validation_freq]:
-        inputs.check_count("validation_freq", epoch)
+        checks.check_count("validation_freq", epoch)
 
 
 def due(epoch: int, frequency: int | list[int]) -> bool:

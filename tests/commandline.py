@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from scratchnet import cli, datasets, pictures, report
+from scratchnet import datasets
+from scratchnet.app import cli, pictures, report
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +55,7 @@ def start(tmp_path):
     """The command as a process of its own, in an empty folder; pictures only where asked for."""
 
     def begin(*args: str, drawn: bool = False, **environ: str) -> subprocess.Popen[str]:
-        code = ("" if drawn else UNDRAWN) + "from scratchnet.cli import main; main()"
+        code = ("" if drawn else UNDRAWN) + "from scratchnet.app.cli import main; main()"
         return subprocess.Popen(
             [sys.executable, "-c", code, *args],
             cwd=tmp_path,

@@ -17,9 +17,9 @@ import numpy as np
 import typer
 
 from scratchnet import Input, Sequential, config, datasets, layers
-from scratchnet.inputs import Data
+from scratchnet.checks import Data
+from scratchnet.support import single_threaded_blas
 from scratchnet.testing.magnitude import gradient_scale
-from scratchnet.utils import single_threaded_blas
 
 H = 2.0**-66
 """The step: a power of two, so that dividing by it does not round."""

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import typer
 
-from scratchnet import cli, datasets, pictures, runs
-from scratchnet.cli import compare, door, work
+from scratchnet import datasets
+from scratchnet.app import cli, pictures, runs
+from scratchnet.app.cli import compare, door, work
 
 pytest_plugins = ["commandline"]
 
@@ -83,7 +84,7 @@ def test_a_slip_of_the_finger_is_met_with_what_was_meant(run, typed, meant):
 def test_the_shell_completes_commands_and_options(tmp_path):
     for words, wanted in (("scratchnet tra", "train"), ("scratchnet train --lim", "--limit")):
         told = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        code = "from scratchnet.cli import app; app(prog_name='scratchnet')"
+        code = "from scratchnet.app.cli import app; app(prog_name='scratchnet')"
         environ = os.environ | told | {"_SCRATCHNET_COMPLETE": "complete_bash"}
         done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True)
         assert done.stdout.decode().split() == [wanted]
@@ -91,7 +92,7 @@ def test_the_shell_completes_commands_and_options(tmp_path):
 
 def test_help_loads_nothing_heavy():
     code = (
-        "import sys; from scratchnet.cli import app; "
+        "import sys; from scratchnet.app.cli import app; "
         "app(['compare', '-h'], standalone_mode=False); "
         "sys.exit(any(m in sys.modules for m in "
         "('tensorflow', 'keras', 'matplotlib', 'sklearn', 'scipy', 'numba')))"

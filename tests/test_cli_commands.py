@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import scratchnet
-from scratchnet import datasets, layers, runs
-from scratchnet.cli import doctor, evaluate
+from scratchnet import datasets, layers
+from scratchnet.app import runs
+from scratchnet.app.cli import doctor, evaluate
 from scratchnet.engines import compiled
 
 pytest_plugins = ["commandline"]

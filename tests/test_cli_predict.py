@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from scratchnet import datasets, images, layers, models, runs
-from scratchnet.cli import predict
+from scratchnet import datasets, layers, models
+from scratchnet.app import images, runs
+from scratchnet.app.cli import predict
 from scratchnet.datasets import digits
 
 pytest_plugins = ["commandline"]

@@ -27,7 +27,6 @@ OFFERED = (
     "scratchnet.gradcheck",
     "scratchnet.initializers",
     "scratchnet.layers",
-    "scratchnet.loss_functions",
     "scratchnet.losses",
     "scratchnet.metrics",
     "scratchnet.model",
@@ -47,7 +46,6 @@ OFFERED = (
 INTERNAL = {
     "scratchnet.callbacks": {"CallbackList", "Progress"},
     "scratchnet.engines": {"DenseSpec", "Plan"},
-    "scratchnet.loss_functions": {"name_of"},
     "scratchnet.metrics": {"choose", "directions", "is_accuracy", "name_of", "Meters"},
     "scratchnet.models": {"state_of", "model_of"},
     "scratchnet.objective": {"Row"},
@@ -70,7 +68,6 @@ INTERNAL = {
         *("SpoiledOrder", "starts_only", "swapped_rows", "order"),
     },
     "scratchnet.testing.strategies": {"loss_for"},
-    "scratchnet.utils": {"Interruptible"},
 }
 
 

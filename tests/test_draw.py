@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from scratchnet import cli, config, datasets, draw, images, runs
+from scratchnet import config, datasets
+from scratchnet.app import cli, draw, images, runs
+from scratchnet.checks import Data
 from scratchnet.engines import reference
-from scratchnet.inputs import Data
 from scratchnet.layers import Dense, Flatten, Input, Layer, Rescaling
 from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.objective import Objective
@@ -526,7 +527,7 @@ def test_equal_outputs_are_said_to_be_so(tmp_path, visit):
 
 
 def test_the_code_that_is_shown_is_the_code_that_runs(blank):
-    from scratchnet import pages
+    from scratchnet.app import pages
 
     assert blank.locator("#source").text_content() == pages.read("network.js").strip()
 

@@ -24,8 +24,11 @@ numba = pytest.importorskip("numba")
 if numba.config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT=1: the engine refuses.", allow_module_level=True)
 
-from scratchnet.engines import fused, kernels  # noqa: E402
-from scratchnet.engines.compiled import ENGINE  # noqa: E402
+from scratchnet.engines.compiled import (  # noqa: E402
+    ENGINE,
+    fused,
+    kernels,
+)
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 BETA_1, BETA_2 = float(np.float32(0.9)), float(np.float32(0.999))
@@ -812,7 +815,7 @@ def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -
     taken = tmp_path / "taken"
     taken.write_text("a file")
     code = (
-        "from scratchnet.engines import fused\n"
+        "from scratchnet.engines.compiled import fused\n"
         "import numpy as np\n"
         "assert fused._count(np.ones(6), 2, 3, np.zeros(3, bool)) == 6"
     )
@@ -828,13 +831,13 @@ def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -
 
 def test_kept_code_goes_by_a_name_that_knows_every_source(tmp_path: Path) -> None:
     """Numba looks at one file's time only; and an old index may name what is no longer there."""
-    shutil.copytree(Path(fused.__file__).parents[1], tmp_path / "scratchnet")
-    engines, names = tmp_path / "scratchnet" / "engines", []
+    shutil.copytree(Path(fused.__file__).parents[2], tmp_path / "scratchnet")
+    engines, names = tmp_path / "scratchnet" / "engines" / "compiled", []
     for edited in (None, "vector.py", "kernels.py"):
         if edited:
             (engines / edited).write_text((engines / edited).read_text() + "\n# edited\n")
         code = (
-            "from scratchnet.engines import fused\n"
+            "from scratchnet.engines.compiled import fused\n"
             "import numpy as np\n"
             "fused._count(np.ones(6), 2, 3, np.zeros(3, bool))\n"
             "print(fused.compiled_before(), fused._count.py_func.__qualname__)"

@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from scratchnet import cli, datasets, explain, runs
+from scratchnet import datasets
+from scratchnet.app import anatomy, cli, runs
+from scratchnet.app.anatomy import ExplainError
+from scratchnet.app.pages import explain as page
+from scratchnet.app.tracing import source, trace
 from scratchnet.engines import reference
-from scratchnet.explain import ExplainError
-from scratchnet.pages import explain as page
-from scratchnet.tracing import source, trace
 
 pytest_plugins = ["browser"]
 
@@ -54,7 +55,7 @@ def run(digits, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(run, digits):
-    return explain.explain(run, digits)
+    return anatomy.explain(run, digits)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_the_replay_ends_at_the_bits_of_the_run_and_stops_at_the_wanted_steps(fo
 
 def test_a_run_of_one_step_has_one(digits, tmp_path):
     data = tuple((x[:20], y[:20]) for x, y in digits)
-    told = explain.explain(make_run(tmp_path, replace(JOB, epochs=1), data), data)
+    told = anatomy.explain(make_run(tmp_path, replace(JOB, epochs=1), data), data)
     assert [step.number for step in told.steps] == [1] and told.exact
 
 
@@ -111,13 +112,13 @@ def test_a_run_that_is_not_what_the_replay_gives_is_told_from_one_that_is(
     vector = model.theta if what == "weight" else model.optimizer.slots["velocity"]
     vector[7] = np.nextafter(vector[7], np.float32(1))
     model.save(tmp_path / "other" / runs.MODEL)
-    told = explain.explain(other, digits)
+    told = anatomy.explain(other, digits)
     assert not told.exact and (told.apart > 0) == (what == "weight")
     assert "did not end at the weights in its folder" in page.html(told)
 
 
 def test_an_image_alone_is_a_batch_of_one_and_one_that_is_not_there_is_refused(run, digits):
-    told = explain.explain(run, digits, image=7)
+    told = anatomy.explain(run, digits, image=7)
     x_test, y_test = digits[1]
     for step in told.steps:
         np.testing.assert_array_equal(step.tensors["pixels"].array, x_test[7:8])
@@ -125,14 +126,14 @@ def test_an_image_alone_is_a_batch_of_one_and_one_that_is_not_there_is_refused(r
         assert step.tensors["share"].array.tolist() == [1] and step.apart is None
     assert "test image 7 alone" in page.html(told)
     with pytest.raises(ExplainError, match="image 300: expected one of the 300 test images"):
-        explain.explain(run, digits, image=300)
+        anatomy.explain(run, digits, image=300)
 
 
 # --- one step: looking on changes nothing ---------------------------------------------------------
 
 
 def test_every_tensor_is_that_of_the_plain_training_step(found, digits):
-    _, moments, last = explain.replay(JOB, digits, "float32", {0, 10})
+    _, moments, last = anatomy.replay(JOB, digits, "float32", {0, 10})
     assert last == 20
     for moment, step in zip(moments, found.steps[1:], strict=True):
         plain = runs.build_model(JOB, digits)
@@ -201,7 +202,7 @@ def test_dead_units_and_stopped_entries_are_named():
 
 def test_the_sigmoid_is_1_from_there_on_and_not_before():
     for dtype in (np.float32, np.float64):
-        z = explain.saturation(np.dtype(dtype))
+        z = anatomy.saturation(np.dtype(dtype))
         both = np.array([np.nextafter(z, dtype(0), dtype=dtype), z], dtype)
         assert (reference.sigmoid(both) == 1).tolist() == [False, True]
 
@@ -209,16 +210,16 @@ def test_the_sigmoid_is_1_from_there_on_and_not_before():
 def test_ties_are_counted_and_the_first_that_costs_an_answer_is_shown(run, digits):
     model = run.model()
     x, y = digits[1]
-    plain = explain.ties(model, True, digits)
+    plain = anatomy.ties(model, True, digits)
     assert plain.tied == 0 and plain.example is None
     assert plain.accuracy == plain.accuracy_of_logits == np.mean(model.predict(x).argmax(1) == y)
     model.layers[-1].kernel[...] *= 30
     outputs = runs.scores_of(model, x).outputs
     ones = np.bincount((outputs == 1).sum(axis=1), minlength=11)
     assert ones[1] > 0 and ones[2:].sum() > 0
-    assert explain.ties(model, True, digits).tied == ones[2:].sum() / len(x)
+    assert anatomy.ties(model, True, digits).tied == ones[2:].sum() / len(x)
     model.layers[-1].kernel[...] *= 1000  # all that is above 0 saturates
-    tied = explain.ties(model, True, digits)
+    tied = anatomy.ties(model, True, digits)
     assert tied.tied > 0.5 and tied.example is not None
     logits = runs.scores_of(model, x).logits
     assert tied.accuracy_of_logits == np.mean(logits.argmax(1) == y) > tied.accuracy
@@ -229,7 +230,7 @@ def test_ties_are_counted_and_the_first_that_costs_an_answer_is_shown(run, digit
 
 
 def test_the_code_is_the_files_own_and_says_which_lines_ran(found):
-    root = Path(explain.__file__).parents[1]
+    root = Path(anatomy.__file__).parents[2]
     shown = [source for stage in found.steps[0].stages for source in stage.sources]
     for one in shown:
         lines = (root / one.path).read_text().splitlines()
@@ -264,11 +265,11 @@ def test_tracing_leaves_results_errors_and_other_tracers_alone():
 
 
 LINE, CHANGED = "        Z += b\n", "        Z += b * 2  # changed\n"
-SCRIPT = """import sys; from scratchnet import datasets, explain, runs
-from scratchnet.pages.explain import html
-assert explain.__file__.startswith(sys.argv[1]), explain.__file__
+SCRIPT = """import sys; from scratchnet import datasets; from scratchnet.app import anatomy, runs
+from scratchnet.app.pages.explain import html
+assert anatomy.__file__.startswith(sys.argv[1]), anatomy.__file__
 data = tuple((x[:300], y[:300]) for x, y in datasets.digits.load_data())
-print(html(explain.explain(runs.read(sys.argv[2]), data)))
+print(html(anatomy.explain(runs.read(sys.argv[2]), data)))
 """
 
 
@@ -277,7 +278,7 @@ def test_a_changed_line_of_the_engine_is_seen_on_the_page_with_its_consequences(
 ):
     """In a copy of the package the bias counts twice: code and numbers must say so."""
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(Path(explain.__file__).parent, tmp_path / "scratchnet", ignore=ignored)
+    shutil.copytree(Path(anatomy.__file__).parents[1], tmp_path / "scratchnet", ignore=ignored)
     engine = tmp_path / "scratchnet" / "engines" / "reference.py"
     text = engine.read_text()
     assert text.count(LINE) == 1
@@ -385,7 +386,7 @@ def test_the_pages_adam_is_the_engines_for_numbers_of_any_size(visit, html):
 
 
 def test_in_float64_too(visit, digits, tmp_path):
-    told = explain.explain(make_run(tmp_path, JOB, digits, "float64"), digits)
+    told = anatomy.explain(make_run(tmp_path, JOB, digits, "float64"), digits)
     assert told.exact and told.steps[0].tensors["dW1"].array.dtype == np.float64
     check_bits(ready(visit(page.html(told))), told.steps[::2])
 
@@ -617,7 +618,7 @@ def test_steps_are_left_out_and_named_where_the_page_would_grow_too_large(found,
 def test_the_page_of_mnist_is_below_5_mb_with_all_its_steps(mnist, tmp_path):
     x, y, x_test, y_test = mnist
     data = (x, y), (x_test[:1000], y_test[:1000])
-    told = explain.explain(make_run(tmp_path, runs.Job(epochs=1), data), data)
+    told = anatomy.explain(make_run(tmp_path, runs.Job(epochs=1), data), data)
     assert told.exact and [step.number for step in told.steps] == [1, 10, 1000, 1875]
     text = page.html(told)
     assert len(text.encode()) < 5_000_000 and "Left out" not in text

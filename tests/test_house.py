@@ -25,13 +25,59 @@ CORE = [
 
 FORBIDDEN = {
     # room -> packages of ours that it must not know
-    "engines": {"config", "utils", "layers", "losses", "model", "sequential", "datasets"},
-    "datasets": {"config", "utils", "engines", "layers", "losses", "model", "sequential"},
-    "gradcheck.py": {"config", "utils", "engines", "layers", "losses", "model", "sequential"},
-    "plots.py": {"config", "utils", "engines", "layers", "losses", "model", "sequential"},
-    "pages/__init__.py": {"explain", "report", "runs", "sequential", "plots", "cli"},
-    "pages/drawing.py": {"explain", "report", "runs", "sequential", "cli"},
-    "images.py": {"config", "utils", "engines", "layers", "losses", "model", "sequential", "runs"},
+    "engines": {
+        "config",
+        "utils",
+        "support",
+        "layers",
+        "losses",
+        "model",
+        "sequential",
+        "datasets",
+    },
+    "datasets": {
+        "config",
+        "utils",
+        "support",
+        "engines",
+        "layers",
+        "losses",
+        "model",
+        "sequential",
+    },
+    "gradcheck": {
+        "config",
+        "utils",
+        "support",
+        "engines",
+        "layers",
+        "losses",
+        "model",
+        "sequential",
+    },
+    "plots.py": {
+        "config",
+        "utils",
+        "support",
+        "engines",
+        "layers",
+        "losses",
+        "model",
+        "sequential",
+    },
+    "app/pages/__init__.py": {"sequential", "plots"},
+    "app/pages/drawing.py": {"sequential"},
+    "app/images.py": {
+        "config",
+        "utils",
+        "support",
+        "engines",
+        "layers",
+        "losses",
+        "model",
+        "sequential",
+        "runs",
+    },
     "saving.py": {"layers", "losses", "model", "sequential", "models"},
     "layers.py": {"model", "sequential", "models", "callbacks", "optimizers", "objective"},
     "losses.py": {"model", "sequential", "models", "callbacks", "optimizers", "layers"},
@@ -68,7 +114,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_the_core_can_be_read_in_an_evening():
-    assert sum(source_lines(ROOT / "scratchnet" / name) for name in CORE) <= 770
+    assert sum(source_lines(ROOT / "scratchnet" / name) for name in CORE) <= 810
 
 
 def test_no_function_is_longer_than_a_screen():
@@ -85,7 +131,9 @@ def test_the_package_never_knows_tensorflow_and_only_the_command_knows_the_refer
     for path in SOURCES:
         roots = {name.split(".")[0] for name in imports(path)}
         assert not roots & {"tensorflow", "keras", "torch", "jax", "benchmarks"}, path.name
-        knowing = [ROOT / "scratchnet" / "cli" / name for name in ("compare.py", "explain.py")]
+        knowing = [
+            ROOT / "scratchnet" / "app" / "cli" / name for name in ("compare.py", "explain.py")
+        ]
         assert path in knowing or "keras_ref" not in roots, path.name
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageDraw
 from scipy import ndimage
 
-from scratchnet import datasets, images, runs
+from scratchnet import datasets
+from scratchnet.app import images, runs
 
 
 def saved(path: Path, image: Image.Image, **options) -> Path:

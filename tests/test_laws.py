@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scratchnet import Input, Sequential, config, layers
+from scratchnet.checks import Data
 from scratchnet.engines import get_engine, reference
-from scratchnet.inputs import Data
 from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.model import Stage
 from scratchnet.testing.magnitude import (

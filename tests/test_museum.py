@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from scratchnet import Input, Sequential, cli, config, layers
+from scratchnet import Input, Sequential, config, layers
+from scratchnet.app import cli
 from scratchnet.engines import get_engine, reference
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing import kill_matrix as matrix

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from scratchnet import config, initializers, layers
+from scratchnet.checks import Data
 from scratchnet.engines import reference
-from scratchnet.inputs import Data, Input
+from scratchnet.layers import Input
 from scratchnet.losses import MeanSquaredError
 from scratchnet.model import Network
 from scratchnet.objective import Objective

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jinja2
 import pytest
 
-from scratchnet import pages
+from scratchnet.app import pages
 
 pytest_plugins = ["browser"]
 

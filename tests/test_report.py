@@ -20,10 +20,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from typer.testing import CliRunner
 
-from scratchnet import cli, datasets, pictures, plots, report, runs
-from scratchnet.cli import work
-from scratchnet.cli.screen import Screen
-from scratchnet.runs import KERAS, OURS, Job, RunError, Scores
+from scratchnet import datasets, plots
+from scratchnet.app import cli, pictures, report, runs
+from scratchnet.app.cli import work
+from scratchnet.app.cli.screen import Screen
+from scratchnet.app.runs import KERAS, OURS, Job, RunError, Scores
 
 pytest_plugins = ["browser"]
 
@@ -268,7 +269,7 @@ def test_a_page_made_again_has_the_same_bytes_without_data_keras_or_network(whol
         "import sys, socket\n"
         "sys.modules |= dict.fromkeys(('keras', 'tensorflow', 'pooch'))\n"
         "socket.socket.connect = None\n"
-        "from scratchnet.cli import main; main()"
+        "from scratchnet.app.cli import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "report", str(whole["compare"]), "--out", "again.html"],

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from scratchnet import datasets, runs
-from scratchnet.runs import Folder, Job, RunError
+from scratchnet import datasets
+from scratchnet.app import runs
+from scratchnet.app.runs import Folder, Job, RunError
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratchnet import layers
+from scratchnet.checks import Data
 from scratchnet.engines import reference
-from scratchnet.inputs import Data
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing.adapters import Candidate
 from scratchnet.testing.batteries import (

@@ -11,8 +11,8 @@ numba = pytest.importorskip("numba")
 if numba.config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT=1: there is no vector type.", allow_module_level=True)
 
-from scratchnet.engines import vector  # noqa: E402
-from scratchnet.engines.vector import lanes, load, pick, splat, spread, store, zeros  # noqa: E402
+from scratchnet.engines.compiled import vector  # noqa: E402
+from scratchnet.engines.compiled.vector import lanes, load, pick, splat, spread, store, zeros  # noqa: E402
 
 DTYPES = [np.float32, np.float64]
 

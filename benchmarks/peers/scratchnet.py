@@ -1,7 +1,7 @@
 """scratchnet under Keras's names.
 
 Settings: `engine` and `threads` go to `compile`; `switches` turns parts of the compiled engine off,
-by their names in `engines/fused.py`, so that each can be measured by its absence.
+by their names in `engines/compiled/fused.py`, so that each can be measured by its absence.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scratchnet.engines import get_engine
 
 def switch(off: Mapping[str, bool]) -> None:
     """Give the compiled engine other switches than all on, for the rest of this process."""
-    fused: Any = import_module("scratchnet.engines.fused")
+    fused: Any = import_module("scratchnet.engines.compiled.fused")
     whole = getattr(fused.Switches, "func", fused.Switches)  # it may have been done before
     unknown = sorted(set(off) - set(whole._fields))
     if unknown:
@@ -34,7 +34,7 @@ def switch(off: Mapping[str, bool]) -> None:
 
 def watch_sessions() -> None:
     """Make the compiled engine's sessions tell `Peer` what they keep beside the data."""
-    fused: Any = import_module("scratchnet.engines.fused")
+    fused: Any = import_module("scratchnet.engines.compiled.fused")
     if hasattr(fused.Session, "watched"):
         return
 

@@ -1,9 +1,9 @@
 """The whole of the mathematics, in NumPy: each forward with its backward right under it.
 
 This is the lesson and the oracle: if you read one file, read this one. Every function works in any
-floating dtype, and the forwards in complex ones too, so that the complex step (`gradcheck.py`) can
+floating dtype, and the forwards in complex ones too, so that the complex step (`gradcheck/`) can
 differentiate the very code that trains: where a function branches, it branches on the real part.
-It refuses to be clever; what speed asks for stands in `compiled.py`. `scratchnet explain` shows it
+It refuses to be clever; what speed asks for stands in `compiled/`. `scratchnet explain` shows it
 at work in every stage from Z1 to new. Read `layers.py` next.
 """
 

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.checks import Data
 from scratchnet.engines import reference
-from scratchnet.inputs import Data
 from scratchnet.layers import Dense, Flatten, Rescaling
 from scratchnet.model import Network
+from scratchnet.support import through_float32
 from scratchnet.testing.magnitude import gradient_scale
-from scratchnet.utils import through_float32
 
 BITS = 200
 """Precision of exponentials, about 60 digits; and of numbers after one."""

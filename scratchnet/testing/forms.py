@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.engines import Array, Engine
-from scratchnet.utils import through_float32
+from scratchnet.support import through_float32
 
 Slots = dict[str, Array]
 Piece = Callable[..., Any]

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from scratchnet import config, datasets
+from scratchnet.checks import Data
 from scratchnet.engines import Array, reference
-from scratchnet.inputs import Data
 from scratchnet.layers import Dense, Flatten, Input, Rescaling
 from scratchnet.optimizers import SGD, Adam, Optimizer
 from scratchnet.sequential import Sequential

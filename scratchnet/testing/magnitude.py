@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.checks import Data
 from scratchnet.engines import Activation, Array
 from scratchnet.engines.reference import ENGINE
-from scratchnet.inputs import Data
 from scratchnet.layers import Params
 from scratchnet.model import Network, Stage
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from scratchnet import config, layers, losses
 from scratchnet.activations import NAMES
+from scratchnet.checks import Data
 from scratchnet.engines import Array
-from scratchnet.inputs import Data
 from scratchnet.optimizers import SGD, Adam, Optimizer
 from scratchnet.sequential import Sequential
 from scratchnet.utils import to_categorical

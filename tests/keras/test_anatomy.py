@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keras_ref import anatomy, bridge
+from keras_ref import bridge, step_tensors
 from keras_ref.lockstep import Lockstep
-from scratchnet import datasets, explain, runs
+from scratchnet import datasets
+from scratchnet.app import anatomy, runs
 
 JOB = runs.Job(epochs=1, engine="reference")
 
@@ -19,14 +20,14 @@ def data():
 
 def moment(data, dtype):
     """The third step, so that the moments are not 0."""
-    _, (found,), _ = explain.replay(JOB, data, dtype, {2})
+    _, (found,), _ = anatomy.replay(JOB, data, dtype, {2})
     rows = found.rows[:12]  # a batch that is no full one
     return found, (data[0][0][rows], data[0][1][rows])
 
 
 def test_in_float64_every_tensor_is_keras_s_within_rounding(data):
     model = runs.build_model(JOB, data, "float64")
-    step = explain.look(model, *moment(data, "float64"), anatomy.tensors)
+    step = anatomy.look(model, *moment(data, "float64"), step_tensors.tensors)
     inputs = {"pixels", "y", "T", "log p", "l", "share", "softmax"}
     ours = {name for name in step.tensors if not name.startswith(("dZ3 ", "step "))}
     ours -= inputs | {name for name in ours if "before" in name or name[0] in "Wb"}
@@ -44,9 +45,9 @@ def test_in_float64_every_tensor_is_keras_s_within_rounding(data):
 def test_they_are_those_that_the_lockstep_compares_and_the_model_stays_as_it_is(data):
     model = runs.build_model(JOB, data, "float64")
     found, (x, y) = moment(data, "float64")
-    explain.look(model, found, (x, y), None)  # any state will do
+    anatomy.look(model, found, (x, y), None)  # any state will do
     kept = [model.theta.copy(), *(slot.copy() for slot in model.optimizer.slots.values())]
-    theirs = anatomy.tensors(model, model._check(x, y))
+    theirs = step_tensors.tensors(model, model._check(x, y))
     with bridge.floatx("float64"):
         probe = Lockstep(model).probe
         loss, outputs, gradients = probe(x.astype(np.float64), y.astype(np.int64), np.ones(len(x)))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from keras_ref import bridge, compare
-from scratchnet import datasets, runs
-from scratchnet.cli.screen import Screen
+from scratchnet import datasets
+from scratchnet.app import runs
+from scratchnet.app.cli.screen import Screen
 
 pytest_plugins = ["commandline"]
 

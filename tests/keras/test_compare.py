@@ -8,8 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from keras_ref import bridge, compare
-from scratchnet import cli, datasets, runs
-from scratchnet.runs import Job, Watch
+from scratchnet import datasets
+from scratchnet.app import cli, runs
+from scratchnet.app.runs import Job, Watch
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ from scratchnet import (
     optimizers,
     utils,
 )
-from scratchnet.inputs import Data
+from scratchnet.checks import Data
 from scratchnet.testing.magnitude import gradient_scale
 
 RNG = np.random.default_rng(3)

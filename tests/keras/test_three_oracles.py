@@ -16,8 +16,8 @@ from keras_ref import bridge
 from keras_ref.lockstep import Lockstep
 from keras_ref.random_networks import draw
 from scratchnet import config, datasets
+from scratchnet.checks import Data
 from scratchnet.gradcheck import check_gradients, complex_step
-from scratchnet.inputs import Data
 from scratchnet.testing.exact import exact
 from scratchnet.testing.kill_matrix import build
 from scratchnet.testing.magnitude import gradient_scale

@@ -23,7 +23,6 @@ FILES = (
     "initializers.py",
     "layers.py",
     "losses.py",
-    "loss_functions.py",
     "objective.py",
     "optimizers.py",
     "model.py",

@@ -29,7 +29,6 @@ DOCTESTS = (
     "scratchnet/initializers.py",
     "scratchnet/layers.py",
     "scratchnet/losses.py",
-    "scratchnet/loss_functions.py",
     "scratchnet/objective.py",
     "scratchnet/optimizers.py",
     "scratchnet/model.py",

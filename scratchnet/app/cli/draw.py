@@ -1,0 +1,40 @@
+"""`scratchnet draw`: a page on which one draws digits for a run's network to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scratchnet.app import runs
+from scratchnet.app.cli import options, work
+from scratchnet.app.cli.screen import say
+
+EXAMPLES = """**Examples**
+
+- `scratchnet draw runs/train`
+- `scratchnet draw runs/compare --out digits.html`
+
+The page is one file with the trained weights in it. It needs no server and no network: open it from
+the disk, send it, or copy it to a phone.
+"""
+
+
+def draw(
+    ctx: typer.Context,
+    run: options.RunFolder,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
+    ] = Path("draw.html"),
+    quiet: options.Quiet = False,
+) -> None:
+    """A page to draw digits on: the network reads them, shows how, and can be taught."""
+    from scratchnet.app.draw import html
+
+    arguments: list[str] = ctx.obj
+    text = html(runs.read(run, partial=True), ["scratchnet", *map(work.without_home, arguments)])
+    with runs.replacing(out) as beside:
+        beside.write_text(text, encoding="utf-8")
+    if not quiet:
+        say(f"{out}: {len(text.encode()) / 1e6:.1f} MB, open it in any browser.")

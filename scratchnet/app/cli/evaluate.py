@@ -1,0 +1,138 @@
+"""`scratchnet evaluate`: a run's model on the test set again, digit by digit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from scratchnet.app import runs
+from scratchnet.app.cli import options, work
+from scratchnet.app.cli.door import DIFFERS
+from scratchnet.app.cli.screen import busy
+from scratchnet.app.runs import OURS
+
+if TYPE_CHECKING:
+    from scratchnet.datasets import Choice
+    from scratchnet.engines import Array
+
+EXAMPLES = """**Examples**
+
+- `scratchnet evaluate runs/train`
+- `scratchnet evaluate runs/train --data fashion/`
+- `scratchnet evaluate runs/train --json | jq .accuracy`
+
+**Exit status**
+
+- 0: evaluated; on the run's own data the figures are those of its result.json.
+- 1: they are not, though the data are the same.
+- 2: wrong usage, no run, or no data.
+"""
+
+ROUNDING = 1e-5
+"""Relative; another processor or number of threads sums float32 in another order."""
+
+
+def evaluate(
+    run: options.RunFolder,
+    data: options.Data = None,
+    limit: options.Limit = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Loss and accuracy of a run's model on the test set, and how each digit fares.
+
+    On the run's own test set unless --data names another; the figures must then be those that the
+    run wrote down.
+    """
+    kept = runs.read(run)
+    with busy("Evaluating ...", quiet):
+        choice = work.data_of(kept, data, limit, quiet)
+        found = {"run": str(run), **_tested(kept, choice)}
+    if as_json:
+        typer.echo(runs.as_json(found), nl=False)
+    else:
+        _show(found, quiet)
+    if found["as_in_result"] == "no":
+        raise typer.Exit(DIFFERS)
+
+
+def _tested(run: runs.Run, choice: Choice) -> dict[str, Any]:
+    """The figures of all of the test set, and of each digit."""
+    x, y = choice.data[1]
+    model = run.model(x.shape[1:])
+    tested = model.evaluate(x, y, batch_size=runs.TEST_BATCH, verbose=0, return_dict=True)
+    return {
+        "data": work.described(choice),
+        "loss": tested["loss"],
+        "accuracy": tested["accuracy"],
+        "as_in_result": _as_written(run, choice, tested),
+        "digits": digits(y, runs.scores_of(model, x).answers),
+    }
+
+
+def _as_written(run: runs.Run, choice: Choice, tested: dict[str, float]) -> str | None:
+    """How these figures agree with the run's own; None where they are of other data."""
+    told, data = run.result.get(OURS), run.result.get("data", {})
+    if told is None or data.get("test_sha256") != work.digest(choice.data):
+        return None
+    if (told["test_loss"], told["test_accuracy"]) == (tested["loss"], tested["accuracy"]):
+        return "exactly"
+    near = math.isclose(told["test_loss"], tested["loss"], rel_tol=ROUNDING)
+    return "up to rounding" if near and told["test_accuracy"] == tested["accuracy"] else "no"
+
+
+def digits(truth: Array, answers: Array) -> list[dict[str, Any]]:
+    """For each class: how many there are, precision, recall, and what it is mostly taken for.
+
+    >>> digits(np.array([0, 0, 1]), np.array([0, 1, 1]))[1]
+    {'digit': 1, 'images': 1, 'precision': 0.5, 'recall': 1.0, 'taken_for': None, 'times': 0}
+    """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    names = np.union1d(truth, answers)
+    precision, recall, _, images = precision_recall_fscore_support(
+        truth, answers, labels=names, zero_division=0
+    )
+    wrong = confusion_matrix(truth, answers, labels=names)
+    np.fill_diagonal(wrong, 0)
+    return [
+        {
+            "digit": int(name),
+            "images": int(images[i]),
+            "precision": float(precision[i]),
+            "recall": float(recall[i]),
+            "taken_for": int(names[wrong[i].argmax()]) if wrong[i].any() else None,
+            "times": int(wrong[i].max()),
+        }
+        for i, name in enumerate(names)
+    ]
+
+
+def _show(found: dict[str, Any], quiet: bool) -> None:
+    """The table of digits, and a line with the figures of all."""
+    from rich import box
+    from rich.table import Table
+
+    console = Console()
+    if not quiet:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for title in ("digit", "images", "precision", "recall", "mostly taken for"):
+            table.add_column(title, justify="right")
+        for row in found["digits"]:
+            taken = "" if row["taken_for"] is None else f"{row['taken_for']} ({row['times']})"
+            shares = (f"{row[key]:.2%}" for key in ("precision", "recall"))
+            table.add_row(str(row["digit"]), f"{row['images']:,}", *shares, taken)
+        console.print(table)
+    says = {
+        "exactly": ", as in result.json to the bit",
+        "up to rounding": ", as in result.json up to rounding",
+        "no": ". That is NOT what result.json says of the same data",
+        None: "",
+    }[found["as_in_result"]]
+    images = found["data"]["test"]
+    line = f"{found['accuracy']:.2%} of {images:,} right, loss {found['loss']:.4f}{says}."
+    console.print(line, markup=False, highlight=False, soft_wrap=True)

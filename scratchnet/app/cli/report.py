@@ -1,0 +1,36 @@
+"""`scratchnet report`: the page of a run, made again from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scratchnet.app.cli import options
+from scratchnet.app.cli.screen import say
+
+EXAMPLES = """**Examples**
+
+- `scratchnet report runs/compare`: writes runs/compare/report.html
+- `scratchnet report runs/train --out talk.html`
+
+`train` and `compare` write the page themselves. It is one file and asks no network for anything:
+open it in any browser, print it, or send it. The data set is not needed to make it, nor is Keras.
+"""
+
+
+def report(
+    run: options.RunFolder,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The page. Default: report.html in the run folder."),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make the page of a run: verdict, numbers, curves, misread digits, calibration."""
+    from scratchnet.app.report import write
+
+    path = write(run, out)
+    if not quiet:
+        say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, open it in any browser.")

@@ -1,0 +1,54 @@
+"""`scratchnet train`: our network alone, from data to a run folder, in one `fit`."""
+
+from __future__ import annotations
+
+import typer
+
+from scratchnet.app import runs
+from scratchnet.app.cli import options, tables, work
+from scratchnet.app.cli.door import INTERRUPTED
+from scratchnet.app.cli.options import EngineName
+from scratchnet.app.cli.screen import Screen
+
+EXAMPLES = """**Examples**
+
+- `scratchnet train`
+- `scratchnet train --epochs 3 --out runs/short`
+- `scratchnet train --unscaled`: why raw pixels score so low
+- `scratchnet train --limit 6000 --json | jq .scratchnet`
+
+**Then**
+
+- `scratchnet evaluate runs/train`
+
+Ctrl-C ends training, and leaves a run folder with the finished epochs.
+"""
+
+
+def train(
+    ctx: typer.Context,
+    epochs: options.Epochs = 10,
+    batch_size: options.BatchSize = 32,
+    seed: options.Seed = 0,
+    data: options.Data = None,
+    limit: options.Limit = None,
+    out: options.Out = None,
+    unscaled: options.Unscaled = False,
+    engine: options.Engine = EngineName.auto,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Train our network, and keep model, numbers and pictures in a run folder.
+
+    784-50-50-10 with Adam, as in the well-known script. No Keras needed.
+    """
+    job = runs.Job(epochs, batch_size, seed, not unscaled, engine.value, threads)
+    work.check_engine(engine.value)
+    path = work.folder_for("train", out)
+    task = work.Task("train", job, work.choose(data, limit, quiet), limit, path, ctx.obj)
+    result = work.do(task, runs.alone, Screen(quiet, verbose))
+    tables.show(result, path, as_json, quiet)
+    if result["interrupted"]:
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,83 @@
+"""The fast engine: the mathematics of `reference.py` (read it first), compiled by Numba.
+
+`ENGINE` fulfils the contract function by function with the reference's own functions: products are
+BLAS already, and activations and losses must take complex numbers for the gradient check. Its
+`fused` trains whole epochs in one compiled call, and predicts whole data sets in a few: `vector.py`
+is the vector type, `kernels.py` the step, `fused.py` the sessions.
+
+What was changed against the reference; `python -m benchmarks kernels` measures an epoch of MNIST
+with each of the first five turned off (`fused.Switches`), and docs/speed.md shows what came out:
+
+- First moments below 1e-30 are 0 (`flush`): denormal numbers cost a hundred times a normal one, and
+  grow common after some epochs. The reference does it too.
+- Inputs that are 0 are left out of both products of the first layer (`zeros`): of an image of MNIST
+  four pixels in five.
+- Python is left once for many batches, not a dozen times for each (`one_call`).
+- Gradient, optimizer and the next batch's products for a block of inputs follow one another while
+  its weights are in the cache (`fused`).
+- Parameters and moments begin at multiples of 64 bytes, in rows of whole registers (`aligned`).
+
+Without a switch: Adam takes a reciprocal refined from a guess, because a core has a single divider;
+it is bound then by the second cache, so that 50 weights take 3 1/4 registers and not 4, and the
+quarters of four rows are updated as one whole. Bytes stay bytes, codes of a table, because samples
+in random order are waited for: the next batch is asked for ahead, without a loop, since a loop of a
+length that nobody can foretell costs more than it brings. Two samples stand side by side in the
+sparse product, as one sum alone waits for each of its additions. Between layers samples are lanes,
+squares of 16 x 16 numbers are turned in registers, and a weight that is loaded serves two groups of
+samples. Threads share what is above the first layer only where it is large: small layers take
+longer to share than to compute.
+
+What did not help: to copy a batch's samples to where they are used one after the other (it costs
+what it saves), to find codes for floats of few values (likewise), smaller blocks (each begins anew
+for every sample), the square root from a guess (the two ports that multiply are busy already),
+other distances between moments, huge pages, the next sample's entries in the first cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from scratchnet.engines import Engine
+from scratchnet.engines import reference as ref
+
+try:
+    from numba import config
+
+    _HAS_NUMBA = True
+except ImportError:
+    _HAS_NUMBA = False
+
+
+def unavailable() -> str | None:
+    """Why this engine cannot run here, in one sentence; None where it can."""
+    if not _HAS_NUMBA:
+        return "the compiled engine needs Numba: install numba, or take engine='reference'."
+    if config.DISABLE_JIT:
+        return (
+            "the compiled engine cannot run under NUMBA_DISABLE_JIT=1: unset it, "
+            "or take engine='reference'."
+        )
+    return None
+
+
+def _engine() -> Engine:
+    """The record, once it is known that Numba compiles."""
+    from scratchnet.engines.compiled import fused
+
+    return replace(ref.ENGINE, name="compiled", fused=fused)
+
+
+def __getattr__(name: str) -> Any:
+    """`ENGINE`, made when it is asked for, so that this module can be imported anywhere.
+
+    Raises:
+        RuntimeError: where the engine cannot run, saying why.
+    """
+    if name != "ENGINE":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    reason = unavailable()
+    if reason:
+        raise RuntimeError(reason)
+    globals()["ENGINE"] = engine = _engine()
+    return engine

@@ -1,0 +1,242 @@
+"""The loop over batches: one step at a time on any engine, or stretches in one compiled call.
+
+A `Runner` holds one fit's data and takes it batch range by batch range, so that `fit` need not know
+which way the batches went. The compiled way is open to stacks of Flatten, Rescaling and Dense with
+Keras's metrics; anything else is stepped, by the same functions that the proofs look at. After each
+range the model's own vectors are up to date, whichever way was taken.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scratchnet.checks import Data
+from scratchnet.engines import Array, DenseSpec, Plan, get_engine
+from scratchnet.layers import Dense, Flatten, Layer, Rescaling
+from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
+from scratchnet.model import Network
+from scratchnet.optimizers import SGD, Adam
+from scratchnet.support import through_float32
+
+if TYPE_CHECKING:
+    from scratchnet.sequential import Sequential
+
+STRETCH = 0.1
+"""Seconds of training between two looks at Ctrl-C and the progress bar."""
+
+STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
+"""What a compiled call stands in for; a model that overrides any of these is stepped."""
+
+SLOTS = {
+    "adam": {"m": "momentum", "v": "velocity", "v_hat": "velocity_hat"},
+    "sgd": {"velocity": "momentum"},
+}
+"""The engine's name of a slot -> ours (which is Keras's)."""
+
+
+def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
+    """Scale, offset and dense layers of a stack, or None if it holds anything else."""
+    scale, offset, specs = 1.0, 0.0, []
+    for i, layer in enumerate(layers):
+        if type(layer) is Dense:
+            (inputs,) = layer.input_shape or (0,)
+            specs.append(DenseSpec(inputs, layer.units, layer.use_bias, layer.activation))
+        elif type(layer) is Rescaling and not any(type(x) is not Flatten for x in layers[:i]):
+            scale, offset = through_float32(layer.scale), through_float32(layer.offset)
+        elif type(layer) is not Flatten:
+            return None
+    return (scale, offset, tuple(specs)) if specs else None
+
+
+def unknown_layer(model: Sequential) -> str | None:
+    """The first layer that the model's compiled engine has no code for, or None."""
+    if model.engine.fused is None:
+        return None
+    strange = (layer for layer in model.layers if type(layer) not in (Dense, Flatten, Rescaling))
+    return next((f"{layer.name!r}, a {type(layer).__name__}," for layer in strange), None)
+
+
+def stack_of(model: Sequential) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
+    """`dense_specs` of a model that one compiled call may stand in for, or None."""
+    if any(getattr(getattr(model, step.__name__), "__func__", None) is not step for step in STEPS):
+        return None  # somebody's own step is what they want to see run
+    # An engine with a function swapped would not be asked for it by a compiled call.
+    if model.engine.fused is None or model.engine is not get_engine(model.engine.name):
+        return None
+    return dense_specs(model.layers)
+
+
+def plan_of(model: Sequential) -> Plan | None:
+    """What the compiled engine has to know, or None for a model that it can't take whole."""
+    stack = stack_of(model)
+    # A subclass may compute something else, and must be stepped.
+    kind = {Adam: "adam", SGD: "sgd"}.get(type(model.optimizer))
+    if stack is None or kind is None:
+        return None
+    scale, offset, specs = stack
+    return Plan(
+        dtype=model.theta.dtype,
+        scale=scale,
+        offset=offset,
+        layers=specs,
+        loss=model.objective.function,
+        reads=model.objective.reads,
+        optimizer=kind,
+        constants=model.optimizer.constants(),
+    )
+
+
+class Runner:
+    """One fit's data, trained batch range by batch range.
+
+    Attributes:
+        session: the compiled engine's, or None where batches are stepped.
+        loss: of the last batch.
+    """
+
+    def __init__(self, model: Sequential, data: Data, batch_size: int):
+        self.model, self.data, self.size = model, data, batch_size
+        self.stretch = 1
+        self.session = self._open()
+
+    def _open(self) -> Any:
+        """A session of the compiled engine, or None where it can't take all of this."""
+        model, data = self.model, self.data
+        plan = plan_of(model)
+        # With this reduction a batch's divisor would depend on the batch.
+        uneven = model.loss.reduction == "mean_with_sample_weight" and data.weights is not None
+        if plan is None or uneven or not countable(model.meters(data), data):
+            return None
+        slots, names = model.optimizer.slots, SLOTS[plan.optimizer]
+        return model.engine.fused.open(
+            plan,
+            model.theta,
+            {theirs: slots[ours] for theirs, ours in names.items() if ours in slots},
+            flat(data.x),
+            targets(model, data),
+            data.weights,
+            self.size,
+            model.threads,
+            mean=model.loss.reduction != "sum",
+        )
+
+    def begin(self, order: Array | None, meters: Meters) -> None:
+        """Start an epoch over the rows of `order` (all, as they stand, for None)."""
+        self.order, self.meters = order, meters
+        self.samples = len(self.data.x) if order is None else len(order)
+        self.steps = math.ceil(self.samples / self.size)
+
+    def run(self, first: int, one: bool = False) -> tuple[int, str]:
+        """Train from batch `first` on, `one` or as many as fit in STRETCH seconds.
+
+        Returns:
+            The batches done by then, and what is not finite after the last of them, or "".
+        """
+        if self.session is None:
+            return self._step(first)
+        clock = time.perf_counter()
+        last = min(first + (1 if one else self.stretch), self.steps)
+        done, trouble = self._leap(first, last)
+        each = (time.perf_counter() - clock) / (last - first)
+        self.stretch = max(1, min(8 * self.stretch, int(STRETCH / each)))
+        return done, trouble
+
+    def _leap(self, first: int, last: int) -> tuple[int, str]:
+        """Batches `first` to `last` (not included) in one compiled call."""
+        optimizer, theta = self.model.optimizer, self.model.theta
+        self.session.push()  # a callback may have moved weights since
+        rates = np.zeros(last)
+        rates[first:] = optimizer.scalars(optimizer.iterations + 1, last - first, theta.dtype)
+        order = np.arange(self.samples) if self.order is None else self.order
+        result = self.session.epoch(order, rates, first, last)
+        self.session.pull()
+        done = result.done - first
+        optimizer.iterations += done
+        sizes = np.minimum(self.size, self.samples - self.size * np.arange(first, result.done))
+        self.meters.count(result.losses[:done], result.right[:done], sizes)
+        self.loss = float(result.losses[done - 1])
+        return result.done, "" if result.bad is None else trouble_of(self.loss)
+
+    def batch(self, at: int) -> Data:
+        """The rows of batch `at` of this epoch."""
+        rows: Any = slice(at * self.size, (at + 1) * self.size)
+        return self.data.rows(rows if self.order is None else self.order[rows])
+
+    def _step(self, at: int) -> tuple[int, str]:
+        """Batch `at` by the model's own step."""
+        batch = self.batch(at)
+        with unwarned():
+            loss, outputs = self.model.train_step(batch)
+        self.meters.update(batch, loss, outputs)
+        self.loss = float(loss)
+        return at + 1, "" if math.isfinite(loss) else trouble_of(loss)
+
+
+def unwarned() -> np.errstate:
+    """Without NumPy's warnings: what overflows or is 0 / 0 ends in a loss that `fit` checks.
+
+    Whoever asked for more than a warning, by `np.seterr(all="raise")` say, still gets it.
+
+    >>> with unwarned():
+    ...     (np.array([0.0]) / 0).tolist()
+    [nan]
+    """
+    warned: Any = {kind: "ignore" for kind, how in np.geterr().items() if how == "warn"}
+    return np.errstate(**warned)
+
+
+def trouble_of(loss: Any) -> str:
+    return "weights are not finite" if math.isfinite(loss) else f"loss is {float(loss)}"
+
+
+def countable(meters: Meters, data: Data) -> bool:
+    """Whether the count of right answers is all that the metrics need."""
+    counted = (SparseCategoricalAccuracy, CategoricalAccuracy)
+    weighted = data.weights is not None and meters.weighted
+    return not weighted and all(type(m) in counted for m in (*meters.metrics, *meters.weighted))
+
+
+def targets(model: Sequential, data: Data) -> Array:
+    """Labels (N,) for a sparse loss, else targets (N, K)."""
+    if model.loss.sparse:
+        return data.y
+    return model.loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
+
+
+def flat(samples: Array) -> Array:
+    """(N, ...) -> (N, I), without a copy where there need be none."""
+    return np.ascontiguousarray(samples).reshape(len(samples), -1)
+
+
+def predict(model: Sequential, samples: Array) -> Array | None:
+    """All outputs by compiled code; None where there is none for this model and these x."""
+    stack = stack_of(model)
+    if stack is None:
+        return None
+    scale, offset, specs = stack
+    plan = Plan(model.theta.dtype, scale, offset, specs, "mean_squared_error", "A", "sgd", {})
+    try:
+        outputs: Array = model.engine.fused.predict(plan, model.theta, flat(samples), model.threads)
+    except FloatingPointError:
+        return None
+    return outputs
+
+
+def evaluate(model: Sequential, data: Data, meters: Meters) -> bool:
+    """Loss and metrics of all data by compiled code; False where there is none for this."""
+    plan = plan_of(model) if countable(meters, data) else None
+    if plan is None or model.loss.reduction not in ("sum_over_batch_size", "mean"):
+        return False
+    try:
+        total, right = model.engine.fused.evaluate(
+            plan, model.theta, flat(data.x), targets(model, data), data.weights, model.threads
+        )
+    except FloatingPointError:
+        return False
+    samples = np.array([len(data.x)])
+    meters.count(np.array([total]) / samples, np.array([right]), samples)
+    return True
