@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.engines import Activation, Array, Engine, Loss
+from scratchnet.engines.contract import ActivationFunction, Array, Engine, LossFunction
 
 EPSILON = 1e-7
 """Keras's fuzz: probabilities are kept within [EPSILON, 1 - EPSILON] before a logarithm."""
@@ -335,19 +335,23 @@ ENGINE = Engine(
     dense=dense,
     dense_backward=dense_backward,
     activations={
-        "linear": Activation(linear, linear_backward),
-        "relu": Activation(relu, relu_backward),
-        "sigmoid": Activation(sigmoid, sigmoid_backward),
-        "softmax": Activation(softmax, softmax_backward),
-        "tanh": Activation(tanh, tanh_backward),
+        "linear": ActivationFunction(linear, linear_backward),
+        "relu": ActivationFunction(relu, relu_backward),
+        "sigmoid": ActivationFunction(sigmoid, sigmoid_backward),
+        "softmax": ActivationFunction(softmax, softmax_backward),
+        "tanh": ActivationFunction(tanh, tanh_backward),
     },
     losses={
-        "softmax_cross_entropy": Loss(softmax_cross_entropy, softmax_cross_entropy_backward),
-        "normalized_cross_entropy": Loss(
+        "softmax_cross_entropy": LossFunction(
+            softmax_cross_entropy, softmax_cross_entropy_backward
+        ),
+        "normalized_cross_entropy": LossFunction(
             normalized_cross_entropy, normalized_cross_entropy_backward
         ),
-        "clipped_cross_entropy": Loss(clipped_cross_entropy, clipped_cross_entropy_backward),
-        "mean_squared_error": Loss(mean_squared_error, mean_squared_error_backward),
+        "clipped_cross_entropy": LossFunction(
+            clipped_cross_entropy, clipped_cross_entropy_backward
+        ),
+        "mean_squared_error": LossFunction(mean_squared_error, mean_squared_error_backward),
     },
     sgd=sgd,
     adam=adam,
