@@ -26,7 +26,7 @@ from scratchnet.app import runs
 from scratchnet.app.runs import KERAS, OURS, Histories, Job, Keep, Outcome, Scores, Watch
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
-from scratchnet.support import Interruptible
+from scratchnet.process import Interruptible
 
 STEPS = 200
 LIMIT = 1e-12

@@ -7,7 +7,6 @@ Epochs cost one event each; batches cost something only if a callback overrides 
 from __future__ import annotations
 
 import csv
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ import numpy as np
 from scratchnet import metrics
 from scratchnet.checks import check_option
 from scratchnet.metrics import Meters
+from scratchnet.process import in_terminal, printable, say
 
 Logs = dict[str, float]
 
@@ -255,10 +255,10 @@ class EarlyStopping(Callback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose:
-                print(f"Best weights are back: those of epoch {self.best_epoch + 1}.")
+                say(f"Best weights are back: those of epoch {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
 
@@ -291,7 +291,7 @@ class LearningRateScheduler(Callback):
             )
         optimizer.learning_rate = float(rate)
         if self.verbose:
-            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
@@ -353,8 +353,8 @@ class Progress:
     def begin(self, epoch: int | None = None) -> None:
         self.start = time.perf_counter()
         if self.verbose and epoch is not None and self.epochs > 1:
-            print(f"Epoch {epoch + 1}/{self.epochs}")
-        if self.verbose == 1 and sys.stdout.isatty():
+            say(f"Epoch {epoch + 1}/{self.epochs}")
+        if self.verbose == 1 and in_terminal():
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -372,7 +372,9 @@ class Progress:
 
     def advance(self, done: int, meters: Meters) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, description=self.numbers(meters.logs()))
+            self.bar.update(
+                self.task, completed=done, description=printable(self.numbers(meters.logs()))
+            )
 
     def end(self, logs: Logs | None = None) -> None:
         """Take the bar away and, unless interrupted, write the line."""
@@ -383,7 +385,7 @@ class Progress:
             seconds = time.perf_counter() - self.start
             each = 1e3 * seconds / max(self.steps, 1)
             spent = f"{self.steps}/{self.steps} - {seconds:.2f}s - {each:.3g}ms/step"
-            print(f"{spent} - {self.numbers(logs)}")
+            say(f"{spent} - {self.numbers(logs)}")
 
     @staticmethod
     def numbers(logs: Logs) -> str:

@@ -19,6 +19,14 @@ from scratchnet.support import check_choice, reject_unsupported
 Shape = tuple[int, ...]
 
 
+class NotBuiltError(AttributeError, ValueError):
+    """What is asked for comes with a shape that is not known yet; `hasattr` says so too.
+
+    >>> issubclass(NotBuiltError, AttributeError)
+    True
+    """
+
+
 LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
     "kernel_regularizer": (None,),
     "bias_regularizer": (None,),
@@ -29,7 +37,6 @@ LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
     "lora_alpha": (None,),
     "quantization_config": (None,),
     "data_format": (None, "channels_last"),
-    "trainable": (True,),
     "autocast": (True,),
 }
 """Keras's other arguments of layers, and the values that mean what is done here."""

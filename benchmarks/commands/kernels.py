@@ -20,7 +20,7 @@ from benchmarks.commands import field as who
 from benchmarks.job import Job
 from benchmarks.protocol import Process
 from scratchnet.engines import ENGINE_NAMES, Engine, get_engine
-from scratchnet.support import single_threaded_blas
+from scratchnet.process import single_threaded_blas
 
 BATCH = 32
 TOLERANCE = 1e-5

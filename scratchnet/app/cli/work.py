@@ -18,7 +18,7 @@ from scratchnet.app import runs
 from scratchnet.app.cli.door import UserError
 from scratchnet.app.cli.screen import Screen, say
 from scratchnet.app.runs import Job, Outcome
-from scratchnet.support import Interruptible
+from scratchnet.process import Interruptible
 
 if TYPE_CHECKING:
     from scratchnet.datasets import Choice, Data
