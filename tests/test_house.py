@@ -66,7 +66,7 @@ FORBIDDEN = {
         "sequential",
     },
     "app/pages/__init__.py": {"sequential", "plots"},
-    "app/pages/drawing.py": {"sequential"},
+    "app/pages/figures.py": {"sequential"},
     "app/images.py": {
         "config",
         "utils",
