@@ -16,7 +16,7 @@ from scratchnet.app.cli.door import DIFFERS, INTERRUPTED, UserError
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen, say, without_chatter
 
-INSTALL = "pip install 'scratchnet[keras]'"
+INSTALL = "pip install 'keras>=3.10,<4' 'tensorflow>=2.20,<3'"
 
 EXAMPLES = """**Examples**
 
