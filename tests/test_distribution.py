@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 STRANGER = re.compile(
     r"(pip3?|pipx|uv|uvx|poetry|conda|pdm|rye|mamba)\s+(pip\s+)?(-\S+\s+)*"
-    r"(install|add|run|tool install|--from|inject)\s((?![.] )[^\n`;|&])*?(?<![\w./-])scratchnet(?![\w./-])",
+    r"(install|add|run|tool install|--from|inject)\s"
+    r"((?![.] )[^\n`;|&])*?(?<![\w./-])scratchnet(?![\w./-])",
 )
 """A command that installs the name of somebody else's package."""
 
