@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import store
-from benchmarks.report.tables import epoch, table
+from benchmarks.rendering.markdown import epoch_table, table
 
 END = "<!-- /benchmark -->"
 
@@ -58,7 +58,7 @@ def everything(
         )
     fragments = {name: table(record) for name, record in found.items()}
     if "mnist" in found.get("train", {}).get("jobs", {}):
-        fragments["epoch"] = epoch(found["train"])
+        fragments["epoch"] = epoch_table(found["train"])
     if readme is not None:
         text = readme.read_text(encoding="utf-8")
         named = [name for name in fragments if opening(name) in text]
@@ -75,7 +75,7 @@ def everything(
         if readme is None:
             print(f"## {name}\n\n{fragments[name]}\n")
         if figures is not None:
-            from benchmarks.report.figures import draw
+            from benchmarks.rendering.figures import draw_figures
 
-            for path in draw(record, figures):
+            for path in draw_figures(record, figures):
                 print(f"drew {path.name}")
