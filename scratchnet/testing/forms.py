@@ -25,7 +25,7 @@ Piece = Callable[..., Any]
 @dataclass(frozen=True)
 class Settings:
     """The numbers of a rule. `keras` passes beta and mu through float32; `hat` is Keras's epsilon,
-    added after the correction, where the paper's algorithm 1 adds it before."""
+    added to the root of the uncorrected v; the paper's algorithm 1 corrects v first."""
 
     learning_rate: float = 0.001
     beta_1: float = 0.9

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet import config, datasets
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Input, Rescaling
 from scratchnet.optimizers import SGD, Adam, Optimizer
@@ -71,7 +71,7 @@ def targets(setting: Setting, labels: Array, classes: int) -> Array:
 # --- checks on a planted model: True where something is wrong -------------------------------------
 
 
-def _small(bug: Bug, batch: int, plant: bool = True) -> tuple[Any, Data]:
+def _small(bug: Bug, batch: int, plant: bool = True) -> tuple[Any, Examples]:
     """A 3-4-4-3 net and a batch; the first image is blank, so that ReLUs sit at 0 exactly."""
     setting = bug.setting
     model = build(setting, (3,), 4, 3, seed=1)
@@ -79,7 +79,7 @@ def _small(bug: Bug, batch: int, plant: bool = True) -> tuple[Any, Data]:
     x = rng.normal(0, 1, (batch, 3))
     if batch > 1:
         x[0] = 0
-    data = model._check(x, targets(setting, rng.integers(0, 3, batch), 3))
+    data = model.batch(x, targets(setting, rng.integers(0, 3, batch), 3))
     if plant:
         bug.plant(model)
     return model, data
@@ -188,7 +188,7 @@ def _fit_batches(bug: Bug) -> Any:
                 bug.plant(model)
         seen: list[tuple[Array, Array]] = []
 
-        def gradient(batch: Data) -> Any:
+        def gradient(batch: Examples) -> Any:
             seen.append((batch.x.copy(), batch.y.copy()))
             return type(model).gradient(model, batch)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.engines import Activation, Array, Engine, Loss, reference
+from scratchnet.engines import ActivationFunction, Array, Engine, LossFunction, reference
 from scratchnet.engines.reference import dense_backward
 from scratchnet.optimizers import Adam
 from scratchnet.testing.forms import AdamForm, Form, SGDForm, install
@@ -101,7 +101,7 @@ def activation(kind: str, name: str, wrong: str, source: str, backward: Any, **o
 
     def plant(network: Any) -> None:
         table = dict(network.engine.activations)
-        table[kind] = Activation(table[kind].forward, backward)
+        table[kind] = ActivationFunction(table[kind].forward, backward)
         swap(network, activations=table)
 
     setting = Setting("adam", kind)
@@ -203,7 +203,7 @@ def _overwriting(Z: Array) -> Array:
 
 def _plant_overwriting(network: Any) -> None:
     table = dict(network.engine.activations)
-    table["sigmoid"] = Activation(_overwriting, table["sigmoid"].backward)
+    table["sigmoid"] = ActivationFunction(_overwriting, table["sigmoid"].backward)
     swap(network, activations=table)
 
 
@@ -326,8 +326,10 @@ def loss(name: str, wrong: str, source: str, change: Any, **others: Any) -> None
     """A bug in the gradient of the losses: `change(dF, dl, T)` of the right dF (B, K)."""
 
     def plant(network: Any) -> None:
-        def changed(right: Loss) -> Loss:
-            return Loss(right.forward, lambda dl, T, c: change(right.backward(dl, T, c), dl, T))
+        def changed(right: LossFunction) -> LossFunction:
+            return LossFunction(
+                right.forward, lambda dl, T, c: change(right.backward(dl, T, c), dl, T)
+            )
 
         swap(network, losses={k: changed(right) for k, right in network.engine.losses.items()})
 
@@ -395,7 +397,10 @@ def _plant_double_softmax(network: Any) -> None:
         P, log_p = cache
         return reference.softmax_backward(right.backward(dl, T, log_p), P, P)
 
-    swap(network, losses=network.engine.losses | {"softmax_cross_entropy": Loss(forward, backward)})
+    swap(
+        network,
+        losses=network.engine.losses | {"softmax_cross_entropy": LossFunction(forward, backward)},
+    )
 
 
 keep(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from scratchnet import config, layers, losses
 from scratchnet.activations import NAMES
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import Array
 from scratchnet.optimizers import SGD, Adam, Optimizer
 from scratchnet.sequential import Sequential
@@ -28,12 +28,12 @@ class Problem(NamedTuple):
 
     >>> model = Sequential([layers.Input((2,)), layers.Dense(3, "relu")])
     >>> model.compile("sgd", "mse", engine="reference")
-    >>> Problem(model, model._check(np.ones((4, 2)), np.ones((4, 3))))
+    >>> Problem(model, model.batch(np.ones((4, 2)), np.ones((4, 3))))
     Problem((4, 2) -> 3 relu; mean_squared_error, outputs)
     """
 
     model: Sequential
-    batch: Data
+    batch: Examples
 
     def __repr__(self) -> str:
         stack = ", ".join(
@@ -223,7 +223,7 @@ def _off_the_kink(model: Sequential, x: Array, margin: float) -> bool:
     return all(distance >= margin for distance in near)
 
 
-def _finite(model: Sequential, batch: Data) -> bool:
+def _finite(model: Sequential, batch: Examples) -> bool:
     """Whether loss and gradient are finite: where all sigmoids underflow they are 0 / 0."""
     with np.errstate(all="ignore"):
         loss, _ = model.gradient(batch)
@@ -277,7 +277,7 @@ def problems(
     chosen = draw(labels(batch, classes))
     y = chosen if model.loss.sparse else to_categorical(chosen, classes)
     w = draw(sample_weights(batch))
-    problem = Problem(model, model._check(x, y, w))
+    problem = Problem(model, model.batch(x, y, w))
     assume(_finite(model, problem.batch))
     if margin:
         assume(_off_the_kink(model, problem.batch.x, margin))

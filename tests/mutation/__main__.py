@@ -147,7 +147,7 @@ def main(
 ) -> None:
     """Mutation testing of the core; status 1 if a survivor is not explained or the score is low."""
     if find_spec("cosmic_ray") is None:
-        raise typer.BadParameter("cosmic-ray is missing: pip install 'scratchnet[mutation]'")
+        raise typer.BadParameter("cosmic-ray is missing: pip install 'cosmic-ray>=8.3,<9'")
     folder.mkdir(parents=True, exist_ok=True)
     session = prepare(folder, fresh)
     passed, seconds = suite.cold(folder / "tree")
