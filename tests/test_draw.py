@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from scratchnet import config, datasets
 from scratchnet.app import cli, images, run_folder, run_training
 from scratchnet.app.pages import drawing_page
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import reference
 from scratchnet.layers import Dense, Flatten, Input, Layer, Rescaling
 from scratchnet.losses import SparseCategoricalCrossentropy
@@ -91,7 +91,7 @@ def python_step(model, x, label):
     """One training step on one image by the reference engine; the gradient before it."""
     model.engine = reference.ENGINE
     model.objective = Objective(model.loss, model.layers[-1].activation)
-    model.train_step(Data(x[None], np.array([label]), None))
+    model.train_step(Examples(x[None], np.array([label]), None))
     return model.grad
 
 
@@ -533,7 +533,7 @@ def test_equal_outputs_are_said_to_be_so(tmp_path, visit):
 def test_the_code_that_is_shown_is_the_code_that_runs(blank):
     from scratchnet.app import pages
 
-    assert blank.locator("#source").text_content() == pages.read("network.js").strip()
+    assert blank.locator("#source").text_content() == pages.read_template("network.js").strip()
 
 
 # --- the command, and what it refuses ------------------------------------------------------------
@@ -579,7 +579,7 @@ def test_the_command_writes_the_page_and_says_where(tmp_path):
     assert done.exit_code == 0, done.output
     assert "page.html" in done.stderr
     html = out.read_text()
-    assert "Rescaling, Flatten, Dense 50 relu, Dense 10 sigmoid: 39,760 parameters." in html
+    assert "Rescaling, Flatten, Dense 50 relu, Dense 10 sigmoid: 39,760 parameters, trained" in html
     assert f"scratchnet draw {tmp_path / 'run'} --out {out}" in html
     failed = CliRunner().invoke(cli.app, ["draw", str(tmp_path / "none"), "--out", str(out)])
     assert failed.exit_code == 2 and failed.stderr.count("\n") == 1

@@ -9,12 +9,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from scratchnet import __version__
+
 PACKAGES = ("numpy", "numba", "scipy", "scikit-learn", "matplotlib", "keras", "tensorflow")
 
 
 def environment() -> dict[str, Any]:
     """Versions, processor and threads; nothing that tells one person's machine from another's."""
-    versions = {"python": platform.python_version(), "scratchnet": _package_version("scratchnet")}
+    versions: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "scratchnet": __version__,
+    }
     versions |= {package: _package_version(package) for package in PACKAGES}
     usable = getattr(os, "sched_getaffinity", None)
     return {

@@ -21,7 +21,7 @@ def test_keras_scores_are_its_predictions_and_their_logits(npz):
     data = datasets.load(npz)
     model = run_training.build_model(run_training.RunSettings(seed=2), data)
     with bridge.floatx("float32"):
-        outputs, logits = compare.scores_of(bridge.twin(model), data[1][0])
+        outputs, logits = compare.keras_scores(bridge.twin(model), data[1][0])
     ours = run_training.scores_of(model, data[1][0])
     np.testing.assert_allclose(outputs, ours.outputs, atol=1e-6)
     np.testing.assert_allclose(logits, ours.logits, atol=1e-5)

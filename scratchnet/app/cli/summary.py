@@ -43,7 +43,7 @@ def summary(
         typer.echo(to_json(summary_as_data(model)), nl=False)
     else:
         # Plain print: the table's rules are part of the text, and no terminal may break them.
-        print(summary_text(model, min(78, Console().width)))
+        print(summary_text(model, model.name, min(78, Console().width)))
 
 
 def summary_as_data(model: Sequential) -> dict[str, Any]:

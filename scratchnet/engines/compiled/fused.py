@@ -23,9 +23,9 @@ import numpy as np
 from numba import config, njit
 from numba.core import event
 
-from scratchnet.engines import Array, Plan
 from scratchnet.engines.compiled import kernels as k
 from scratchnet.engines.compiled.kernels import Dense, Net, Rows, Targets
+from scratchnet.engines.contract import Array, Plan
 from scratchnet.engines.reference import TINY
 
 log = logging.getLogger("scratchnet")
