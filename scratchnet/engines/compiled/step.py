@@ -65,8 +65,8 @@ from scratchnet.engines.compiled.threads import (
     GO_ON_SOLO,
     STOP,
     barrier,
-    others_lag,
     load_acquire,
+    others_lag,
     partition,
     ticks,
 )
