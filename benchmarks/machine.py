@@ -45,7 +45,7 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
-def environment() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """What belongs beside every number."""
     versions = {}
     for package in PACKAGES:

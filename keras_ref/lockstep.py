@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from keras_ref import bridge
 from scratchnet import Sequential
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import Array
 from scratchnet.fitting import Runner
 from scratchnet.support import single_threaded_blas
@@ -77,7 +77,7 @@ class Report:
 class Scales:
     """The scales of one batch at the weights of now, worked out only if somebody asks later."""
 
-    def __init__(self, model: Sequential, batch: Data):
+    def __init__(self, model: Sequential, batch: Examples):
         self.model, self.batch, self.theta = model, batch, model.theta.copy()
 
     @cached_property
@@ -213,7 +213,7 @@ class Lockstep:
 
     def run(
         self,
-        data: Data,
+        data: Examples,
         *,
         steps: int | None = None,
         epochs: int = 1,
@@ -225,7 +225,7 @@ class Lockstep:
         """Train both until `steps` or `epochs` are done, or a difference is found."""
         self.model.optimizer.build(self.model.theta)
         with bridge.floatx(self.model.theta.dtype), single_threaded_blas():
-            runner = Runner(self.model, data, batch_size)
+            runner = Runner(self.model, data, batch_size, self.model.meters(data))
             total = epochs * math.ceil(len(data.x) / batch_size) if steps is None else steps
             while self.report.steps < total and self.report.difference is None:
                 order = None if rng is None else rng.permutation(len(data.x))
@@ -256,5 +256,5 @@ def lockstep(
         options: of `Lockstep.run`: steps or epochs, batch_size, every (compare each n-th step), rng
             (shuffles each epoch; without one the order is that of x), on_step.
     """
-    data = model._check(x, y, sample_weight, caller="lockstep")
+    data = model.batch(x, y, sample_weight)
     return Lockstep(model, tolerance, copy).run(data, **options)

@@ -22,11 +22,11 @@ from keras_ref import bridge
 from keras_ref.lockstep import lockstep
 from keras_ref.random_networks import BOUND, FACTOR, survey
 from scratchnet import config, datasets
+from scratchnet.app import markers
 from scratchnet.app.runs import Job, build_model
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "parity.json"
-MARKS = "<!-- parity -->", "<!-- /parity -->"
 console = Console(stderr=True)
 
 
@@ -129,17 +129,6 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def into_readme(rows: str) -> None:
-    """Put the table between the README's marks."""
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    if not all(mark in text for mark in MARKS):
-        raise SystemExit(f"README.md lacks {' and '.join(MARKS)}: put them where the table goes.")
-    head, rest = text.split(MARKS[0])
-    tail = rest.split(MARKS[1])[1]
-    readme.write_text(f"{head}{MARKS[0]}\n{rows}\n{MARKS[1]}{tail}")
-
-
 def main(
     seeds: Annotated[int, typer.Option(help="Seeds of the float32 runs.")] = 5,
     networks: Annotated[int, typer.Option(help="Random networks.")] = 100,
@@ -160,7 +149,7 @@ def main(
     found["versions"] = {"keras": keras.__version__, "numpy": np.__version__}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    into_readme(table(found))
+    markers.rewrite(ROOT / "README.md", "parity", table(found))
     typer.echo(table(found))
 
 

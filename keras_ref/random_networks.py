@@ -87,7 +87,7 @@ def twin_distance(seed: int) -> float:
         model, x, y, weights, size = draw(seed)
         if direction:
             model.theta[...] = np.nextafter(model.theta, direction)
-        data = model._check(x, y, weights)
+        data = model.batch(x, y, weights)
         while model.optimizer.iterations < STEPS:
             for batch in data.batches(size):
                 if model.optimizer.iterations < STEPS:

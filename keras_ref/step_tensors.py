@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from keras_ref import bridge
 from scratchnet import Sequential
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import Array
 
 
-def tensors(model: Sequential, batch: Data) -> dict[str, Array]:
+def tensors(model: Sequential, batch: Examples) -> dict[str, Array]:
     """Everything that Keras makes of this batch from the model's weights; the model stays as it is.
 
     Forward `R`, `X`, `Z1`, `A1` ... and `loss`; backward `dZ1`, `dA1`, `dW1`, `db1` ...; and after
@@ -35,7 +35,7 @@ def tensors(model: Sequential, batch: Data) -> dict[str, Array]:
     return found
 
 
-def _both_ways(copy: keras.Sequential, batch: Data) -> dict[str, Array]:
+def _both_ways(copy: keras.Sequential, batch: Examples) -> dict[str, Array]:
     """The loss, what each layer makes, and the gradient of each."""
     found: dict[str, tf.Tensor] = {}
     n, A = 0, tf.convert_to_tensor(batch.x.astype(copy.dtype_policy.compute_dtype))

@@ -12,16 +12,13 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scratchnet import metrics
 from scratchnet.checks import check_option
-
-if TYPE_CHECKING:
-    from scratchnet.metrics import Meters
-    from scratchnet.sequential import Sequential
+from scratchnet.metrics import Meters
 
 Logs = dict[str, float]
 
@@ -45,7 +42,7 @@ class Callback:
     6
     """
 
-    model: Sequential
+    model: Any  # the Sequential in training; `sequential.py` stands above this room
     params: dict[str, Any]
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
@@ -69,7 +66,7 @@ class Callback:
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
     def on_predict_batch_end(self, batch: int, logs: Any = None) -> None: ...
 
-    def set_model(self, model: Sequential) -> None:
+    def set_model(self, model: Any) -> None:
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -82,7 +79,7 @@ class CallbackList:
     def __init__(
         self,
         callbacks: Callback | Iterable[Callback] | None,
-        model: Sequential,
+        model: Any,
         params: dict[str, Any],
         add_history: bool = False,
     ):
@@ -209,7 +206,7 @@ class EarlyStopping(Callback):
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
         self.on_train_begin()
 
-    def set_model(self, model: Sequential) -> None:
+    def set_model(self, model: Any) -> None:
         super().set_model(model)
         known = metrics.directions(*model.metrics_asked)
         if self.mode == "auto":

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines import Array
 from scratchnet.support import check_choice, reject_unsupported
-
-if TYPE_CHECKING:
-    from scratchnet.losses import Loss
 
 Shape = tuple[int, ...]
 
@@ -61,19 +58,19 @@ def check_dtype(owner: str, dtype: Any) -> None:
         )
 
 
-class Data(NamedTuple):
+class Examples(NamedTuple):
     """Samples x (N, ...), targets y (N, ...) and weights (N,) or None, of one length."""
 
     x: Array
     y: Array
     weights: Array | None
 
-    def rows(self, rows: Any) -> Data:
-        return Data(
+    def rows(self, rows: Any) -> Examples:
+        return Examples(
             self.x[rows], self.y[rows], None if self.weights is None else self.weights[rows]
         )
 
-    def batches(self, size: int, order: Array | None = None) -> Iterator[Data]:
+    def batches(self, size: int, order: Array | None = None) -> Iterator[Examples]:
         """Batches of `size` in the given order; the last one holds what is left."""
         for start in range(0, len(self.x if order is None else order), size):
             rows = slice(start, start + size)
@@ -114,8 +111,8 @@ def check_finite(name: str, array: Array) -> None:
         )
 
 
-def check_targets(y: Any, loss: Loss, outputs: tuple[int, ...]) -> Array:
-    """Targets that fit outputs of shape (N, K) under this loss: labels (N,), or numbers (N, K)."""
+def check_targets(y: Any, outputs: tuple[int, ...], loss: str, sparse: bool) -> Array:
+    """Targets that fit outputs of shape (N, K) under a loss: labels (N,) if sparse, or (N, K)."""
     array = np.asarray(y)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"y has dtype {array.dtype}: expected numbers, such as integer labels.")
@@ -123,18 +120,18 @@ def check_targets(y: Any, loss: Loss, outputs: tuple[int, ...]) -> Array:
     if array.ndim == 0 or len(array) != samples:
         got = "no axis" if array.ndim == 0 else f"{len(array)} samples"
         raise ValueError(f"y has {got}, x has {samples}: expected one target for each sample.")
-    if not loss.sparse:
+    if not sparse:
         fits = {(samples, classes)} | ({(samples,)} if classes == 1 else set())
         if array.shape not in fits:
             raise ValueError(
-                f"y has shape {array.shape}: {loss.name} expected ({samples}, {classes}). "
+                f"y has shape {array.shape}: {loss} expected ({samples}, {classes}). "
                 "For integer labels take sparse_categorical_crossentropy, or to_categorical(y)."
             )
         check_finite("y", array)
         return array.reshape(samples, classes)
     if array.shape not in ((samples,), (samples, 1)):
         raise ValueError(
-            f"y has shape {array.shape}: {loss.name} expected integer labels of shape "
+            f"y has shape {array.shape}: {loss} expected integer labels of shape "
             f"({samples},). For one-hot rows take categorical_crossentropy."
         )
     labels = array.reshape(samples)
@@ -164,7 +161,7 @@ def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> Array | N
     return array.reshape(samples)
 
 
-def class_weights(class_weight: Mapping[Any, float], y: Array, loss: Loss) -> Array:
+def class_weights(class_weight: Mapping[Any, float], y: Array, sparse: bool) -> Array:
     """The weight of each sample's class, 1 for a class that is not named."""
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"class_weight={class_weight!r}: expected a dict from label to weight.")
@@ -172,7 +169,7 @@ def class_weights(class_weight: Mapping[Any, float], y: Array, loss: Loss) -> Ar
         table = {int(label): float(weight) for label, weight in class_weight.items()}
     except (TypeError, ValueError):
         raise ValueError(f"class_weight={class_weight!r}: expected {{label: weight}}.") from None
-    labels = y if loss.sparse else np.argmax(y, axis=-1)
+    labels = y if sparse else np.argmax(y, axis=-1)
     return np.array([table.get(int(label), 1.0) for label in labels])
 
 
@@ -182,21 +179,22 @@ def check_data(
     sample_weight: Any,
     class_weight: Mapping[Any, float] | None,
     output_shape: tuple[int, ...],
-    loss: Loss,
+    loss: str,
+    sparse: bool,
     dtype: np.dtype[Any],
-) -> Data:
+) -> Examples:
     """Checked samples with what goes with them; `output_shape` is that of one output."""
     if y is None:
         raise ValueError("y=None: expected the targets beside x, as in fit(x, y).")
-    targets = check_targets(y, loss, (len(samples), *output_shape))
+    targets = check_targets(y, (len(samples), *output_shape), loss, sparse)
     if class_weight is not None:
         if sample_weight is not None:
             raise ValueError(
                 "class_weight and sample_weight were both given: expected one of them. "
                 "Multiply them into sample_weight."
             )
-        sample_weight = class_weights(class_weight, targets, loss)
-    return Data(samples, targets, check_weights(sample_weight, len(samples), dtype))
+        sample_weight = class_weights(class_weight, targets, sparse)
+    return Examples(samples, targets, check_weights(sample_weight, len(samples), dtype))
 
 
 def unpack(validation_data: Any) -> tuple[Any, Any, Any]:
@@ -209,14 +207,14 @@ def unpack(validation_data: Any) -> tuple[Any, Any, Any]:
     return x, y, weights[0] if weights else None
 
 
-def first_steps(data: Data, size: int, steps: int | None, name: str) -> Data:
+def first_steps(data: Examples, size: int, steps: int | None, name: str) -> Examples:
     """The samples of the first `steps` batches; all of them for None."""
     if steps is None:
         return data
     return data.rows(slice(check_count(name, steps) * size))
 
 
-def split_tail(data: Data, fraction: float) -> tuple[Data, Data]:
+def split_tail(data: Examples, fraction: float) -> tuple[Examples, Examples]:
     """The first samples, and the last `fraction` of them: Keras splits before it shuffles."""
     sound = isinstance(fraction, int | float | np.number) and 0 < fraction < 1
     at = math.floor(len(data.x) * (1 - fraction)) if sound else 0

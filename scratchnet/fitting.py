@@ -1,4 +1,4 @@
-"""The loop over batches: one step at a time on any engine, or stretches in one compiled call.
+"""The loop over batches: one step at a time on any engine, or many in one compiled call.
 
 A `Runner` holds one fit's data and takes it batch range by batch range, so that `fit` need not know
 which way the batches went. The compiled way is open to stacks of Flatten, Rescaling and Dense with
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
@@ -22,10 +22,7 @@ from scratchnet.model import Network
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.support import through_float32
 
-if TYPE_CHECKING:
-    from scratchnet.sequential import Sequential
-
-STRETCH = 0.1
+SECONDS_PER_CALL = 0.1
 """Seconds of training between two looks at Ctrl-C and the progress bar."""
 
 STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
@@ -52,7 +49,7 @@ def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...
     return (scale, offset, tuple(specs)) if specs else None
 
 
-def unknown_layer(model: Sequential) -> str | None:
+def unknown_layer(model: Network) -> str | None:
     """The first layer that the model's compiled engine has no code for, or None."""
     if model.engine.fused is None:
         return None
@@ -60,7 +57,7 @@ def unknown_layer(model: Sequential) -> str | None:
     return next((f"{layer.name!r}, a {type(layer).__name__}," for layer in strange), None)
 
 
-def stack_of(model: Sequential) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
+def stack_of(model: Network) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
     """`dense_specs` of a model that one compiled call may stand in for, or None."""
     if any(getattr(getattr(model, step.__name__), "__func__", None) is not step for step in STEPS):
         return None  # somebody's own step is what they want to see run
@@ -70,7 +67,7 @@ def stack_of(model: Sequential) -> tuple[float, float, tuple[DenseSpec, ...]] | 
     return dense_specs(model.layers)
 
 
-def plan_of(model: Sequential) -> Plan | None:
+def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
     # A subclass may compute something else, and must be stepped.
@@ -98,9 +95,9 @@ class Runner:
         loss: of the last batch.
     """
 
-    def __init__(self, model: Sequential, data: Data, batch_size: int):
-        self.model, self.data, self.size = model, data, batch_size
-        self.stretch = 1
+    def __init__(self, model: Network, data: Examples, batch_size: int, meters: Meters):
+        self.model, self.data, self.size, self.meters = model, data, batch_size, meters
+        self.batches_per_call = 1
         self.session = self._open()
 
     def _open(self) -> Any:
@@ -108,8 +105,9 @@ class Runner:
         model, data = self.model, self.data
         plan = plan_of(model)
         # With this reduction a batch's divisor would depend on the batch.
-        uneven = model.loss.reduction == "mean_with_sample_weight" and data.weights is not None
-        if plan is None or uneven or not countable(model.meters(data), data):
+        reduction = model.objective.loss.reduction
+        uneven = reduction == "mean_with_sample_weight" and data.weights is not None
+        if plan is None or uneven or not countable(self.meters, data):
             return None
         slots, names = model.optimizer.slots, SLOTS[plan.optimizer]
         return model.engine.fused.open(
@@ -121,7 +119,7 @@ class Runner:
             data.weights,
             self.size,
             model.threads,
-            mean=model.loss.reduction != "sum",
+            mean=reduction != "sum",
         )
 
     def begin(self, order: Array | None, meters: Meters) -> None:
@@ -131,21 +129,21 @@ class Runner:
         self.steps = math.ceil(self.samples / self.size)
 
     def run(self, first: int, one: bool = False) -> tuple[int, str]:
-        """Train from batch `first` on, `one` or as many as fit in STRETCH seconds.
+        """Train from batch `first` on, `one` or as many as fit in SECONDS_PER_CALL.
 
         Returns:
             The batches done by then, and what is not finite after the last of them, or "".
         """
         if self.session is None:
-            return self._step(first)
+            return self._run_one(first)
         clock = time.perf_counter()
-        last = min(first + (1 if one else self.stretch), self.steps)
-        done, trouble = self._leap(first, last)
+        last = min(first + (1 if one else self.batches_per_call), self.steps)
+        done, trouble = self._run_compiled(first, last)
         each = (time.perf_counter() - clock) / (last - first)
-        self.stretch = max(1, min(8 * self.stretch, int(STRETCH / each)))
+        self.batches_per_call = max(1, min(8 * self.batches_per_call, int(SECONDS_PER_CALL / each)))
         return done, trouble
 
-    def _leap(self, first: int, last: int) -> tuple[int, str]:
+    def _run_compiled(self, first: int, last: int) -> tuple[int, str]:
         """Batches `first` to `last` (not included) in one compiled call."""
         optimizer, theta = self.model.optimizer, self.model.theta
         self.session.push()  # a callback may have moved weights since
@@ -161,12 +159,12 @@ class Runner:
         self.loss = float(result.losses[done - 1])
         return result.done, "" if result.bad is None else trouble_of(self.loss)
 
-    def batch(self, at: int) -> Data:
+    def batch(self, at: int) -> Examples:
         """The rows of batch `at` of this epoch."""
         rows: Any = slice(at * self.size, (at + 1) * self.size)
         return self.data.rows(rows if self.order is None else self.order[rows])
 
-    def _step(self, at: int) -> tuple[int, str]:
+    def _run_one(self, at: int) -> tuple[int, str]:
         """Batch `at` by the model's own step."""
         batch = self.batch(at)
         with unwarned():
@@ -193,18 +191,19 @@ def trouble_of(loss: Any) -> str:
     return "weights are not finite" if math.isfinite(loss) else f"loss is {float(loss)}"
 
 
-def countable(meters: Meters, data: Data) -> bool:
+def countable(meters: Meters, data: Examples) -> bool:
     """Whether the count of right answers is all that the metrics need."""
     counted = (SparseCategoricalAccuracy, CategoricalAccuracy)
     weighted = data.weights is not None and meters.weighted
     return not weighted and all(type(m) in counted for m in (*meters.metrics, *meters.weighted))
 
 
-def targets(model: Sequential, data: Data) -> Array:
+def targets(model: Network, data: Examples) -> Array:
     """Labels (N,) for a sparse loss, else targets (N, K)."""
-    if model.loss.sparse:
+    loss = model.objective.loss
+    if loss.sparse:
         return data.y
-    return model.loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
+    return loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
 
 
 def flat(samples: Array) -> Array:
@@ -212,7 +211,7 @@ def flat(samples: Array) -> Array:
     return np.ascontiguousarray(samples).reshape(len(samples), -1)
 
 
-def predict(model: Sequential, samples: Array) -> Array | None:
+def predict(model: Network, samples: Array) -> Array | None:
     """All outputs by compiled code; None where there is none for this model and these x."""
     stack = stack_of(model)
     if stack is None:
@@ -226,10 +225,10 @@ def predict(model: Sequential, samples: Array) -> Array | None:
     return outputs
 
 
-def evaluate(model: Sequential, data: Data, meters: Meters) -> bool:
+def evaluate(model: Network, data: Examples, meters: Meters) -> bool:
     """Loss and metrics of all data by compiled code; False where there is none for this."""
     plan = plan_of(model) if countable(meters, data) else None
-    if plan is None or model.loss.reduction not in ("sum_over_batch_size", "mean"):
+    if plan is None or model.objective.loss.reduction not in ("sum_over_batch_size", "mean"):
         return False
     try:
         total, right = model.engine.fused.evaluate(

@@ -15,6 +15,7 @@ import numpy as np
 from scratchnet.checks import check_targets, check_weights
 from scratchnet.config import floatx
 from scratchnet.engines import Array
+from scratchnet.objective import Objective
 from scratchnet.support import check_choice, one_hot, reject_unsupported, resolve
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
@@ -56,11 +57,9 @@ class Loss:
         Returns:
             A scalar, or (B,) with `reduction="none"`, in y_pred's dtype.
         """
-        from scratchnet.objective import Objective
-
         outputs = np.asarray(y_pred)
         outputs = outputs if outputs.dtype.kind == "f" else outputs.astype(floatx())
-        y = check_targets(y_true, self, outputs.shape)
+        y = check_targets(y_true, outputs.shape, self.name, self.sparse)
         weights = check_weights(sample_weight, len(y), outputs.dtype)
         objective = Objective(self, "linear")
         losses, _, _ = objective.losses(outputs, outputs, y)

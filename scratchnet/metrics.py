@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.config import floatx
 from scratchnet.engines import Array
 from scratchnet.support import reject_unsupported, resolve
@@ -294,7 +294,7 @@ class Meters:
         for metric in (*metrics, *weighted):
             metric.reset_state()
 
-    def update(self, batch: Data, loss: float, outputs: Array) -> None:
+    def update(self, batch: Examples, loss: float, outputs: Array) -> None:
         self.loss.update_state(loss, sample_weight=len(batch.x))
         for metric in self.metrics:
             metric.update_state(batch.y, outputs)

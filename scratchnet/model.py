@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet import config
-from scratchnet.checks import Data, Shape
+from scratchnet.checks import Examples, Shape
 from scratchnet.engines import Array, Engine, reference
 from scratchnet.engines.memory import aligned_zeros
 from scratchnet.layers import Input, Layer, Params
@@ -45,7 +45,8 @@ class Network:
         theta, grad: (P,) every parameter, and its gradient after `gradient`; layer by layer, kernel
             before bias, the rows of a kernel one after the other.
         rng: the Generator behind initial weights and shuffling.
-        engine, objective, optimizer: what computes, what is minimised, and how.
+        engine, threads: what computes, and on how many threads at most (None: all).
+        objective, optimizer: what is minimised, and how.
 
     >>> from scratchnet.layers import Dense
     >>> network = Network([Input((3,)), Dense(4, "relu"), Dense(2)], seed=0)
@@ -54,6 +55,7 @@ class Network:
     """
 
     engine: Engine = reference.ENGINE
+    threads: int | None = None
     objective: Objective
     optimizer: Optimizer
 
@@ -176,21 +178,27 @@ class Network:
         """`forward` in the model's dtype, on its own parameters and engine."""
         return self.forward(X.astype(self.theta.dtype, copy=False), self.params, self.engine)
 
-    def gradient(self, batch: Data) -> tuple[Any, Array]:
+    def gradient(self, batch: Examples) -> tuple[Any, Array]:
         """The loss and the outputs (B, K) of a batch; its gradient is left in `grad`."""
+        if not hasattr(self, "objective"):
+            raise ValueError(
+                "gradient: no objective yet: expected a loss to differentiate. Call "
+                "compile(optimizer, loss) and batch(x, y), or set network.objective = "
+                "Objective(loss, head activation)."
+            )
         tape = self.run(batch.x)
         head = tape[-1]
         loss, dZ = self.objective.value_and_gradient(head.Z, head.A, batch.y, batch.weights)
         self.backward(dZ, tape, self.params, self.grads, self.engine)
         return loss, head.A
 
-    def train_step(self, batch: Data) -> tuple[Any, Array]:
+    def train_step(self, batch: Examples) -> tuple[Any, Array]:
         """Forward, backward, update: one step. Loss and outputs are those from before the step."""
         loss, outputs = self.gradient(batch)
         self.optimizer.step(self.engine, self.theta, self.grad)
         return loss, outputs
 
-    def loss_of(self, theta: Array, batch: Data) -> Any:
+    def loss_of(self, theta: Array, batch: Examples) -> Any:
         """The loss of a batch as a pure function of a vector (P,), real or complex.
 
         It computes in theta's dtype, always on the reference engine, and changes nothing. With a

@@ -8,12 +8,22 @@ Both engines use the same rows. `scratchnet explain` shows it as stages loss and
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from scratchnet.engines import Array, Engine, reference
-from scratchnet.losses import Loss
+
+
+class LossDescription(Protocol):
+    """What an objective asks of a loss (`losses.Loss`)."""
+
+    family: str
+    sparse: bool
+    reduction: str
+
+    def reading(self, head: str) -> str: ...
+    def targets(self, y: Array, classes: int, dtype: np.dtype[Any]) -> Array: ...
 
 
 class Row(NamedTuple):
@@ -45,7 +55,7 @@ class Objective:
     ('Z', 'softmax_cross_entropy')
     """
 
-    def __init__(self, loss: Loss, head: str, engine: Engine = reference.ENGINE):
+    def __init__(self, loss: LossDescription, head: str, engine: Engine = reference.ENGINE):
         self.loss = loss
         self.reads, self.function = TABLE[loss.family, loss.reading(head)]
         self.kernel = engine.losses[self.function]

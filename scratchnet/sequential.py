@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import checks, config, fitting, losses, optimizers
+from scratchnet import checkpoint, checks, config, fitting, losses, optimizers, saving
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
-from scratchnet.checks import Data, Shape
+from scratchnet.checks import Examples, Shape
 from scratchnet.engines import Array, get_engine, reference
 from scratchnet.fitting import Runner
 from scratchnet.layers import Input, Layer
@@ -41,8 +41,6 @@ class Sequential(Network):
     >>> model.count_params()
     39760
     """
-
-    threads: int | None = None
 
     def __init__(
         self,
@@ -136,21 +134,35 @@ class Sequential(Network):
         layer_range: None = None,
     ) -> None:
         """Print layers, output shapes and parameters, as Keras does."""
-        from scratchnet.summary import summary_text
+        from scratchnet.summary import summary_text  # imports rich, for this alone
 
         reject_unsupported("summary", positions=(positions, None), layer_range=(layer_range, None))
         reject_unsupported("summary", show_trainable=(show_trainable, False))
-        (print_fn or print)(summary_text(self, line_length or 78))
+        (print_fn or print)(summary_text(self, self.name, line_length or 78))
 
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: None = None
     ) -> None:
         """Write the whole model to an `.npz` file; `models.load_model` reads it."""
-        from scratchnet.models import save_model
-
-        save_model(self, filepath, overwrite, zipped)
+        reject_unsupported("save", zipped=(zipped, None))
+        if not overwrite and os.path.exists(filepath):
+            raise FileExistsError(
+                f"{filepath} is there already: take another name, or overwrite=True."
+            )
+        saving.save(filepath, checkpoint.state_of(self))
 
     # --- beyond Keras: what learners and provers look at ------------------------------------------
+
+    def batch(self, x: Any, y: Any, sample_weight: Any = None) -> Examples:
+        """(x, y) checked as `fit` checks them: what `gradient`, `train_step` and proofs take.
+
+        >>> from scratchnet.layers import Dense
+        >>> model = Sequential([Input((1,)), Dense(1, kernel_initializer="ones")])
+        >>> model.compile("sgd", "mse")
+        >>> model.gradient(model.batch([[3.0]], [[1.0]]))[0]  # (3 - 1)^2
+        np.float32(4.0)
+        """
+        return self._check(x, y, sample_weight, caller="batch")
 
     def loss_and_gradients(
         self, x: Any, y: Any, sample_weight: Any = None
@@ -290,7 +302,7 @@ class Sequential(Network):
         orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
         logs: Logs | None = None
         with single_threaded_blas(), Interruptible() as interrupt:
-            runner = Runner(self, data, size)
+            runner = Runner(self, data, size, self.meters(data))
             events.call("on_train_begin")
             for epoch in range(initial_epoch, epochs):
                 events.call("on_epoch_begin", epoch)
@@ -456,7 +468,7 @@ class Sequential(Network):
         with single_threaded_blas():
             return self.run(samples)[-1].A
 
-    def _test(self, data: Data, size: int, events: CallbackList | None = None) -> Meters:
+    def _test(self, data: Examples, size: int, events: CallbackList | None = None) -> Meters:
         events = events or CallbackList(None, self, {})
         meters = self.meters(data)
         wanted = events.listens("on_test_batch_end")
@@ -474,7 +486,7 @@ class Sequential(Network):
 
     # --- at the door ------------------------------------------------------------------------------
 
-    def meters(self, data: Data) -> Meters:
+    def meters(self, data: Examples) -> Meters:
         """Meters at 0 for targets like these; they are what `metrics` shows from here on."""
         self._meters_seen = Meters(*self._chosen(data.y, self.layers[-1].output_shape[-1]))
         return self._meters_seen
@@ -517,7 +529,7 @@ class Sequential(Network):
         caller: str = "fit",
         shape: Shape | None = None,
         build: bool = True,
-    ) -> Data:
+    ) -> Examples:
         """Everything that a user hands over, checked before anything moves; and the objective."""
         if not self.compiled:
             raise ValueError(f"{caller}: the model is not compiled: call compile(optimizer, loss).")
@@ -525,7 +537,14 @@ class Sequential(Network):
         samples = checks.check_samples(x, shape)
         output = self._output_shape(shape)
         data = checks.check_data(
-            samples, y, sample_weight, class_weight, output, self.loss, self.theta.dtype
+            samples,
+            y,
+            sample_weight,
+            class_weight,
+            output,
+            self.loss.name,
+            self.loss.sparse,
+            self.theta.dtype,
         )
         strange = fitting.unknown_layer(self)
         if strange is not None:

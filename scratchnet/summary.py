@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from scratchnet.sequential import Sequential
+from scratchnet.model import Network
 
 
-def summary_text(model: Sequential, width: int = 78) -> str:
+def summary_text(model: Network, name: str, width: int = 78) -> str:
     """The summary as plain text, at most `width` columns wide."""
     table = Table(box=HEAVY_HEAD, width=width)
     table.add_column("Layer (type)", ratio=4)
@@ -23,10 +20,14 @@ def summary_text(model: Sequential, width: int = 78) -> str:
         table.add_row(f"{layer.name} ({type(layer).__name__})", shape, f"{layer.count_params():,}")
     console = Console(width=width, no_color=True, highlight=False, emoji=False)
     with console.capture() as capture:
-        console.print(f'Model: "{model.name}"', markup=False)
+        console.print(f'Model: "{name}"', markup=False)
         console.print(table)
     count, size = model.theta.size, model.theta.itemsize
-    slots = sum(slot.size for slot in model.optimizer.slots.values()) if model.compiled else 0
+    slots = (
+        sum(slot.size for slot in model.optimizer.slots.values())
+        if hasattr(model, "optimizer")
+        else 0
+    )
     lines = [f" Parameters: {count:,} ({kibibytes(count * size)}, {model.theta.dtype})"]
     if slots:
         lines.append(f" Optimizer: {slots:,} ({kibibytes(slots * size)}, {model.optimizer.name})")

@@ -46,7 +46,7 @@ def run(whole, monkeypatch):
     return whole
 
 
-UNDRAWN = "from scratchnet import pictures, report; "
+UNDRAWN = "from scratchnet.app import pictures, report; "
 UNDRAWN += "pictures.draw = lambda *_: []; report.write = lambda *_: None; "
 
 

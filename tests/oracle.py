@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from scratchnet import Input, Sequential, config, datasets, layers
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.support import single_threaded_blas
 from scratchnet.testing.magnitude import gradient_scale
 
@@ -50,10 +50,10 @@ def scripts_model() -> Sequential:
     return model
 
 
-def derivatives(theta: np.ndarray, batch: Data, first: int, last: int) -> np.ndarray:
+def derivatives(theta: np.ndarray, batch: Examples, first: int, last: int) -> np.ndarray:
     """dloss/dtheta_k for first <= k < last: Im loss(theta + ih e_k) / h."""
     model, at = scripts_model(), theta.astype(complex)
-    batch, found = model._check(batch.x, batch.y), np.empty(last - first)
+    batch, found = model.batch(batch.x, batch.y), np.empty(last - first)
     with single_threaded_blas():
         for k in range(first, last):
             at[k] += 1j * H
@@ -62,7 +62,7 @@ def derivatives(theta: np.ndarray, batch: Data, first: int, last: int) -> np.nda
     return found
 
 
-def complex_step(theta: np.ndarray, batch: Data) -> np.ndarray:
+def complex_step(theta: np.ndarray, batch: Examples) -> np.ndarray:
     """All of them, (P,), in `PROCESSES` equal shares."""
     ends = np.linspace(0, theta.size, PROCESSES + 1).astype(int).tolist()
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
@@ -79,7 +79,7 @@ def judge(gradient: np.ndarray, right: np.ndarray, scale: np.ndarray) -> Verdict
     return Verdict(errors, int(np.sum((gradient == 0) & (right == 0))))
 
 
-def check(model: Sequential, batch: Data) -> Verdict:
+def check(model: Sequential, batch: Examples) -> Verdict:
     """The model's own backward pass against the complex step of its forward pass."""
     model.gradient(batch)
     return judge(model.grad, complex_step(model.theta, batch), gradient_scale(model, batch))
@@ -93,7 +93,7 @@ def main() -> None:
         if state != "fresh":
             model.fit(x, y, epochs=10, verbose=0)
         start = time.perf_counter()
-        found = check(model, model._check(x[:32], y[:32]))
+        found = check(model, model.batch(x[:32], y[:32]))
         sound &= found.worst <= BOUND
         right = int(np.sum(found.errors <= BOUND))
         typer.echo(

@@ -226,9 +226,9 @@ def test_without_keras_it_says_how_to_install_it_and_trains_alone(run, monkeypat
     args = [arg for arg in ALONE if arg != "--no-keras"]
     result = run(*args)
     assert result.exit_code == 0 and "Trained:" in result.stdout
-    assert "pip install 'scratchnet[keras]'" in result.stderr.splitlines()[0]
+    assert compare.INSTALL in result.stderr.splitlines()[0]
     result = run(*args, "--float64")
-    assert result.exit_code == 2 and "pip install 'scratchnet[keras]'" in result.stderr
+    assert result.exit_code == 2 and compare.INSTALL in result.stderr
 
 
 def test_without_mnist_the_digits_are_announced_loudly_even_to_the_quiet(run, monkeypatch):

@@ -237,7 +237,9 @@ def test_without_keras_doctor_is_well_and_says_what_installs_it(run, bare, monke
     monkeypatch.setattr(metadata, "version", told)
     result = run("doctor")
     assert result.exit_code == 0 and "no keras, no tensorflow (to compare" in result.stdout
-    assert f"{sys.executable} -m pip install 'scratchnet[keras]'" in result.stdout
+    assert (
+        f"{sys.executable} -m pip install 'keras<4,>=3.10' 'tensorflow<3,>=2.20'" in result.stdout
+    )
 
 
 def test_an_environment_without_pip_is_told_of_another_installer(monkeypatch):

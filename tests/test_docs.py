@@ -22,7 +22,8 @@ OFFERED = (
     "scratchnet.datasets.digits",
     "scratchnet.datasets.mnist",
     "scratchnet.datasets.synthetic",
-    "scratchnet.engines",
+    "scratchnet.engines.choice",
+    "scratchnet.engines.contract",
     "scratchnet.engines.reference",
     "scratchnet.gradcheck",
     "scratchnet.initializers",
@@ -45,10 +46,10 @@ OFFERED = (
 )
 INTERNAL = {
     "scratchnet.callbacks": {"CallbackList", "Progress"},
-    "scratchnet.engines": {"DenseSpec", "Plan"},
+    "scratchnet.engines.contract": {"DenseSpec", "Plan"},
     "scratchnet.metrics": {"choose", "directions", "is_accuracy", "name_of", "Meters"},
-    "scratchnet.models": {"state_of", "model_of"},
-    "scratchnet.objective": {"Row"},
+    "scratchnet.models": {"model_of"},
+    "scratchnet.objective": {"LossDescription", "Row"},
     "scratchnet.testing.exact": {
         # what the oracle is made of
         *("dual", "total", "short", "exp", "log", "softmax", "tanh", "clip"),

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from scratchnet import config, datasets
 from scratchnet.app import cli, draw, images, runs
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import reference
 from scratchnet.layers import Dense, Flatten, Input, Layer, Rescaling
 from scratchnet.losses import SparseCategoricalCrossentropy
@@ -87,7 +87,7 @@ def python_step(model, x, label):
     """One training step on one image by the reference engine; the gradient before it."""
     model.engine = reference.ENGINE
     model.objective = Objective(model.loss, model.layers[-1].activation)
-    model.train_step(Data(x[None], np.array([label]), None))
+    model.train_step(Examples(x[None], np.array([label]), None))
     return model.grad
 
 

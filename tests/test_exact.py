@@ -32,7 +32,7 @@ def test_a_net_worked_out_by_hand():
     """
     stack = [layers.Dense(2, "relu", False), layers.Dense(1, use_bias=False)]
     model = net(stack, 2, "mse", [[[1, -1], [1, 1]], [[2], [-3]]])
-    found = exact(model, model._check(np.array([[1.0, 2.0]]), np.array([[1.0]])))
+    found = exact(model, model.batch(np.array([[1.0, 2.0]]), np.array([[1.0]])))
     assert found.loss == 4 and found.outputs == [[3]]
     assert found.gradient == [8, -12, 16, -24, 12, 4]
 
@@ -42,14 +42,14 @@ def test_integers_leave_the_engine_no_rounding_at_all():
     rng = np.random.default_rng(0)
     shapes = [(2, 3), (3,), (3, 2), (2,)]
     model = net(stack, 2, "mse", [rng.integers(-2, 3, shape) for shape in shapes])
-    batch = model._check(rng.integers(-3, 4, (4, 2)), rng.integers(-3, 4, (4, 2)))
+    batch = model.batch(rng.integers(-3, 4, (4, 2)), rng.integers(-3, 4, (4, 2)))
     assert set(errors(model, batch).values()) == {0.0}
 
 
 def test_cross_entropy_of_equal_logits_is_log_2_to_60_digits():
     model = net([layers.Dense(2)], 1, "sparse_categorical_crossentropy", [[[0, 0]], [0, 0]])
     model.compile("sgd", type(model.loss)(from_logits=True), engine="reference")
-    found = exact(model, model._check(np.array([[1.0]]), np.array([0])))
+    found = exact(model, model.batch(np.array([[1.0]]), np.array([0])))
     assert abs(found.loss - log(Dual(Fraction(2), Fraction(0))).value) < Fraction(1, 10**59)
     assert [round(float(g), 15) for g in found.gradient] == [-0.5, 0.5, -0.5, 0.5]
 
@@ -78,7 +78,7 @@ def test_in_ordinary_nets_every_coordinate_is_right_to_a_few_ulps_of_its_terms(h
     rng = np.random.default_rng(seed)
     weights = [rng.normal(0, 1, shape) for shape in [(2, 3), (3,), (3, 2), (2,)]]
     model = net([layers.Dense(3, hidden), layers.Dense(2, "softmax")], 2, "mse", weights)
-    batch = model._check(rng.normal(0, 1, (3, 2)), np.eye(2)[rng.integers(0, 2, 3)])
+    batch = model.batch(rng.normal(0, 1, (3, 2)), np.eye(2)[rng.integers(0, 2, 3)])
     assert errors(model, batch)["gradient"] <= 16
 
 
@@ -89,7 +89,7 @@ def test_a_relu_that_rounding_put_on_the_other_side_of_0_is_seen():
     """
     stack = [layers.Dense(1, "relu", False), layers.Dense(1, use_bias=False)]
     model = net(stack, 3, "mse", [[[0.1], [0.4], [-0.5]], [[1.0]]])
-    batch = model._check(np.ones((1, 3)), np.array([[1.0]]))
+    batch = model.batch(np.ones((1, 3)), np.array([[1.0]]))
     model.gradient(batch)
     assert model.grad.tolist() == [0, 0, 0, 0]
     assert [round(float(slope), 12) for slope in exact(model, batch).gradient[:3]] == [-2, -2, -2]
@@ -98,7 +98,7 @@ def test_a_relu_that_rounding_put_on_the_other_side_of_0_is_seen():
 def test_a_wrong_gradient_is_seen_in_ulps():
     stack = [layers.Dense(2, "tanh"), layers.Dense(2, "softmax")]
     model = net(stack, 1, "mse", [[[0.3, -0.2]], [0.1, 0.2], [[0.5, 1], [-1, 0.25]], [0, 0.1]])
-    batch = model._check(np.array([[0.7]]), np.array([[1.0, 0.0]]))
+    batch = model.batch(np.array([[0.7]]), np.array([[1.0, 0.0]]))
     assert errors(model, batch)["gradient"] < 16
     right = exact(model, batch)
     model.gradient(batch)
@@ -114,4 +114,4 @@ def test_layers_of_ones_own_are_refused():
     model = Sequential([Input((1,)), Own(), layers.Dense(1)])
     model.compile("sgd", "mse", engine="reference")
     with pytest.raises(TypeError, match="Own is not known"):
-        exact(model, model._check(np.array([[1.0]]), np.array([[1.0]])))
+        exact(model, model.batch(np.array([[1.0]]), np.array([[1.0]])))

@@ -97,7 +97,7 @@ def test_a_wrong_gradient_is_seen():
     config.set_floatx("float64")
     model = Sequential([Input((3,)), layers.Dense(4, "tanh"), layers.Dense(2, "softmax")], seed=1)
     model.compile("sgd", "sparse_categorical_crossentropy", engine="reference")
-    batch = model._check(np.eye(3), [0, 1, 0])
+    batch = model.batch(np.eye(3), [0, 1, 0])
     model.gradient(batch)
     right = complex_step(model, batch)
     scale = gradient_scale(model, batch)

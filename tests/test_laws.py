@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scratchnet import Input, Sequential, config, layers
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import get_engine, reference
 from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.model import Stage
@@ -81,7 +81,7 @@ def test_a_relu_that_is_0_but_for_rounding_is_known_to_be_on_its_kink():
     second = [[2, -2], [-1, 0], [2, -1], [0, -1]]
     model.set_weights([np.array(first) / 10, np.array(second) / 10])
     x = [[2, -1, 2, 2, -1, 0, 0, 1], [1, -2, 0, -2, 2, -1, 0, 2], [0, 1, 0, 2, 0, 1, 0, 0]]
-    batch = Data(np.array(x, float), np.zeros((3, 2)), None)
+    batch = Examples(np.array(x, float), np.zeros((3, 2)), None)
     z = [model.run(batch.x[rows])[-1].Z[-1, 1] for rows in (slice(0, 3), slice(2, 3))]
     assert not turned(model, batch, slice(0, 2))
     assert turned(model, batch, slice(2, 3)) == ((z[0] > 0) != (z[1] > 0))
@@ -147,7 +147,9 @@ def test_the_rows_of_the_logits_gradient_sum_to_zero(seed):
 @given(data=st.data())
 def test_a_dtype_is_kept_through_every_operation_gradient_and_slot(dtype, data):
     model, batch = data.draw(problems(dtype=dtype))
-    batch = Data(batch.x, batch.y, None if batch.weights is None else batch.weights.astype(dtype))
+    batch = Examples(
+        batch.x, batch.y, None if batch.weights is None else batch.weights.astype(dtype)
+    )
     for stage in model.run(batch.x):
         assert stage.Z.dtype == stage.A.dtype == dtype
     loss, outputs = model.train_step(batch)
@@ -164,9 +166,9 @@ def weights_only_scale(model, batch):
     each of 7 samples: less than 1e-300, which is less than one rounding of whatever exceeds 1e-284.
     """
     model.loss.reduction = "sum"
-    model.gradient(Data(batch.x, batch.y, None))
+    model.gradient(Examples(batch.x, batch.y, None))
     plain = model.grad.copy()
-    model.gradient(Data(batch.x, batch.y, np.full(len(batch.x), 2.0)))
+    model.gradient(Examples(batch.x, batch.y, np.full(len(batch.x), 2.0)))
     assert np.all(np.abs(model.grad - 2 * plain) <= 1e-300)
     return plain
 
@@ -175,7 +177,7 @@ def weights_only_scale(model, batch):
 def test_a_weight_of_0_takes_a_sample_out_and_equal_weights_only_scale(problem):
     model, batch = problem
     weights_only_scale(model, batch)
-    model.gradient(Data(batch.x, batch.y, np.zeros(len(batch.x))))
+    model.gradient(Examples(batch.x, batch.y, np.zeros(len(batch.x))))
     assert not model.grad.any()
 
 
@@ -186,7 +188,7 @@ def test_a_gradient_that_underflows_is_scaled_as_well():
     model.compile("sgd", SparseCategoricalCrossentropy(from_logits=True), engine="reference")
     x = np.array([[1.0, 1 / 3, 1 / 7, 0.3]])
     model.set_weights([np.array([[-715.0, 0.0], *np.zeros((3, 2))])])
-    plain = weights_only_scale(model, model._check(x, np.array([1])))
+    plain = weights_only_scale(model, model.batch(x, np.array([1])))
     assert not np.array_equal(model.grad, 2 * plain)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scratchnet import config, initializers, layers
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import reference
 from scratchnet.layers import Input
 from scratchnet.losses import MeanSquaredError
@@ -49,7 +49,7 @@ def test_one_vector_holds_everything_in_order(network):
 def test_a_step_by_hand(network):
     # Worked out in test_by_hand.py: the same net and batch.
     network.theta[6:] = [3, -2, 0.5]
-    loss, outputs = network.train_step(Data(X, Y, None))
+    loss, outputs = network.train_step(Examples(X, Y, None))
     assert loss == 7.25 and outputs.tolist() == [[11.5], [0.5]]
     assert network.grad.tolist() == [4.5, -3, 9, -6, 4.5, -3, 7.5, 3, -2]
     assert network.theta.tolist() == [-1.25, 0.5, -2.5, 4, -2.25, 2.5, -0.75, -3.5, 1.5]
@@ -59,7 +59,7 @@ def test_a_step_by_hand(network):
 def test_the_loss_is_a_pure_function_of_a_vector_of_any_dtype(network):
     network.engine = None  # it has one of its own
     before = network.theta.copy()
-    batch = Data(X.astype(np.float32), Y, None)
+    batch = Examples(X.astype(np.float32), Y, None)
     assert network.loss_of(network.theta, batch) == 7.25
     for k, slope in enumerate([4.5, -3, 9, -6, 4.5, -3, 7.5, 3, -2]):
         step = np.zeros(9, complex)
@@ -67,7 +67,7 @@ def test_the_loss_is_a_pure_function_of_a_vector_of_any_dtype(network):
         assert network.loss_of(network.theta + step, batch).imag / 1e-20 == pytest.approx(slope)
     assert network.loss_of(network.theta.astype(np.float32), batch).dtype == "float32"
     assert np.array_equal(network.theta, before) and not network.grad.any()
-    assert network.loss_of(network.theta, Data(X, Y, np.array([4.0, 0.0]))) == 4.5
+    assert network.loss_of(network.theta, Examples(X, Y, np.array([4.0, 0.0]))) == 4.5
 
 
 def test_forward_keeps_what_the_way_back_needs(network):
@@ -103,11 +103,11 @@ def test_backward_stops_where_nothing_learns():
 
     network.engine = replace(reference.ENGINE, dense_backward=backward)
     network.objective = Objective(MeanSquaredError(), "linear")
-    network.gradient(Data(X, Y, None))
+    network.gradient(Examples(X, Y, None))
     assert below.asked == [] and between.asked == [True] and asked == [True, False]
     bare = Network([Input((2,)), layers.Flatten()])
     bare.objective = Objective(MeanSquaredError(), "linear")
-    assert bare.gradient(Data(X, X, None))[0] == 0 and bare.theta.size == 0
+    assert bare.gradient(Examples(X, X, None))[0] == 0 and bare.theta.size == 0
 
 
 class Eager(layers.Dense):
@@ -122,7 +122,7 @@ def test_a_dX_that_nobody_asked_for_is_left_alone(network):
     eager = Network([Input((2,)), Eager(2, "relu"), layers.Dense(1)])
     eager.theta[:] = network.theta
     eager.objective = network.objective
-    assert eager.gradient(Data(X, Y, None))[0] == network.gradient(Data(X, Y, None))[0]
+    assert eager.gradient(Examples(X, Y, None))[0] == network.gradient(Examples(X, Y, None))[0]
     assert np.array_equal(eager.grad, network.grad)
 
 
@@ -244,3 +244,11 @@ def test_an_initializer_is_found_by_name_or_class():
     with pytest.raises(ValueError, match="Did you mean 'zeros'"):
         initializers.get("zeroes")
     assert math.isclose(initializers.HeNormal.STD_OF_CUT_NORMAL, 0.8796, abs_tol=1e-4)
+
+
+def test_a_gradient_before_there_is_a_loss_says_what_is_missing():
+    network = Network([Input((2,)), layers.Dense(1)], seed=0)
+    batch = Examples(np.ones((3, 2), np.float32), np.ones((3, 1)), None)
+    with pytest.raises(ValueError, match=r"no objective yet.*compile\(optimizer"):
+        network.gradient(batch)
+    assert not hasattr(network, "objective")

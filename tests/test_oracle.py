@@ -17,7 +17,7 @@ NIGHTLY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 def test_every_gradient_is_right_and_one_that_is_wrong_by_a_hundredth_of_a_percent_shows(mnist):
     x, y, _, _ = mnist
     model = oracle.scripts_model()
-    batch = model._check(x[:32], y[:32])
+    batch = model.batch(x[:32], y[:32])
     model.gradient(batch)
     right, scale = oracle.complex_step(model.theta, batch), gradient_scale(model, batch)
     assert right.size == 42_310
@@ -35,7 +35,7 @@ def test_every_gradient_is_right_after_ten_epochs(mnist):
     x, y, _, _ = mnist
     model = oracle.scripts_model()
     model.fit(x, y, epochs=10, verbose=0)
-    assert oracle.check(model, model._check(x[:32], y[:32])).worst <= oracle.BOUND
+    assert oracle.check(model, model.batch(x[:32], y[:32])).worst <= oracle.BOUND
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["fresh", "trained"])
@@ -45,7 +45,7 @@ def test_the_whole_gradient_is_right_in_random_directions(trained):
     model = oracle.scripts_model()
     if trained:
         model.fit(x, y, epochs=3, verbose=0)
-    batch = model._check(x[:32], y[:32])
+    batch = model.batch(x[:32], y[:32])
     model.gradient(batch)
     scale = gradient_scale(model, batch)
     rng = np.random.default_rng(0)

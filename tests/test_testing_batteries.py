@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scratchnet import layers
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import reference
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing.adapters import Candidate
@@ -183,7 +183,7 @@ def test_no_bug_is_reported_on_right_batches(samples, size, seed):
     rng = np.random.default_rng(seed)
 
     def epoch(x, y, size):
-        return Data(x, y, None).batches(size, rng.permutation(len(x)))
+        return Examples(x, y, None).batches(size, rng.permutation(len(x)))
 
     check_batches(lambda *given: (batch[:2] for batch in epoch(*given)), samples=samples, size=size)
 

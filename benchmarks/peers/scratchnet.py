@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import scratchnet
-from benchmarks.job import CLASSES, Array, Job
+from benchmarks.job import CLASSES, Array
 from benchmarks.peers.base import BasePeer, Laps
 from scratchnet import callbacks, config, layers
 from scratchnet.engines import get_engine
@@ -53,9 +53,10 @@ class Peer(BasePeer):
     kept_bytes = 0
     head = "sigmoid"
     packages = ("numpy", "numba", "llvmlite")
+    takes_bytes = True
 
-    def __init__(self, job: Job, weights: list[Array], settings: Mapping[str, Any]):
-        self.job, self.settings = job, settings
+    def build(self, weights: list[Array]) -> None:
+        job, settings = self.job, self.settings
         name = settings.get("engine", "auto")
         if get_engine(name).name == "compiled":
             watch_sessions()

@@ -249,7 +249,7 @@ def look(
     model.optimizer.iterations = moment.number - 1
     for name, slot in model.optimizer.slots.items():
         slot[...] = moment.slots[name]
-    batch = model._check(*given, caller="explain")
+    batch = model.batch(*given)
     with single_threaded_blas():
         theirs = {} if keras is None else keras(model, batch)
         calls = trace(lambda: model.train_step(batch))

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from scratchnet import config, layers, models
+from scratchnet import __version__, config, layers, models
 from scratchnet.callbacks import Callback, Logs
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
@@ -595,7 +595,10 @@ class replacing:  # noqa: N801 a context manager reads as a verb
 
 def environment() -> dict[str, Any]:
     """Versions, processor and threads; nothing that tells one person's machine from another's."""
-    versions = {"python": platform.python_version(), "scratchnet": _version("scratchnet")}
+    versions: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "scratchnet": __version__,
+    }
     versions |= {package: _version(package) for package in PACKAGES}
     usable = getattr(os, "sched_getaffinity", None)
     return {

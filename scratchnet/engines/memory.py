@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.engines import Array
+from scratchnet.engines.contract import Array
 
 
 def aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import reference
 from scratchnet.layers import Dense, Flatten, Rescaling
 from scratchnet.model import Network
@@ -185,7 +185,7 @@ def _layer(layer: Any, row: Row, params: dict[str, Any]) -> Row:
     ]
 
 
-def _loss(network: Network, batch: Data, theta: list[Dual]) -> tuple[Dual, list[Row]]:
+def _loss(network: Network, batch: Examples, theta: list[Dual]) -> tuple[Dual, list[Row]]:
     """The loss and the outputs, as duals."""
     vector = np.empty(len(theta), dtype=object)
     for k, number in enumerate(theta):  # one by one: NumPy would unpack a tuple
@@ -230,11 +230,11 @@ class Exact(NamedTuple):
     gradient: list[Fraction]
 
 
-def exact(network: Network, batch: Data) -> Exact:
+def exact(network: Network, batch: Examples) -> Exact:
     """Loss, outputs and all gradients of a compiled network on a checked batch.
 
     Errors: none in linear and ReLU parts; about 1e-60 where exponentials are involved. Slopes of
-    ReLU at 0 are 0, as in the engines. `batch` is what `model._check(x, y)` returns.
+    ReLU at 0 are 0, as in the engines. `batch` is what `model.batch(x, y)` returns.
 
     Raises:
         TypeError: for layers that it does not know.
@@ -243,7 +243,7 @@ def exact(network: Network, batch: Data) -> Exact:
     >>> model = Sequential([Input((1,)), Dense(1)])
     >>> model.compile("sgd", "mse", engine="reference")
     >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])
-    >>> found = exact(model, model._check(np.array([[3.0]]), np.array([[5.0]])))
+    >>> found = exact(model, model.batch(np.array([[3.0]]), np.array([[5.0]])))
     >>> found.loss, found.gradient  # (2 * 3 + 1 - 5)^2, and 2 * 2 * (3, 1)
     (Fraction(4, 1), [Fraction(12, 1), Fraction(4, 1)])
     """
@@ -278,7 +278,7 @@ def ulps(given: Any, right: Fraction, scale: float | None = None) -> float:
     return float(abs(Fraction(float(given)) - right) / unit)
 
 
-def largest_term(network: Network, batch: Data) -> float:
+def largest_term(network: Network, batch: Examples) -> float:
     """The largest number that may cancel on the way forward: every |x|, |w| and |b| added up, layer
     by layer. No activation's slope exceeds 1, and none that is bounded exceeds 1 itself.
 
@@ -286,7 +286,7 @@ def largest_term(network: Network, batch: Data) -> float:
     >>> model = Sequential([Input((1,)), Dense(1)])
     >>> model.compile("sgd", "mse", engine="reference")
     >>> model.set_weights([np.array([[-2.0]]), np.array([1.0])])
-    >>> largest_term(model, model._check(np.array([[3.0]]), np.array([[5.0]])))  # 6 + 1, and 1
+    >>> largest_term(model, model.batch(np.array([[3.0]]), np.array([[5.0]])))  # 6 + 1, and 1
     8.0
     """
     below, largest = np.abs(np.asarray(batch.x, np.float64)), 1.0
@@ -298,7 +298,7 @@ def largest_term(network: Network, batch: Data) -> float:
     return largest
 
 
-def errors(network: Network, batch: Data) -> dict[str, float]:
+def errors(network: Network, batch: Examples) -> dict[str, float]:
     """The engine's worst errors in ulps of the terms that were added up.
 
     `outputs` are measured in ulps of the `largest_term`, `loss` too, or of its square for a squared
@@ -311,7 +311,7 @@ def errors(network: Network, batch: Data) -> dict[str, float]:
     >>> model = Sequential([Input((1,)), Dense(1)])
     >>> model.compile("sgd", "mse", engine="reference")
     >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])
-    >>> set(errors(model, model._check(np.array([[3.0]]), np.array([[5.0]]))).values())
+    >>> set(errors(model, model.batch(np.array([[3.0]]), np.array([[5.0]]))).values())
     {0.0}
     """
     right, size = exact(network, batch), largest_term(network, batch)

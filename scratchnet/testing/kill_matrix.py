@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterable
+from json import dumps
 from typing import Any
 
 import numpy as np
 
 from scratchnet import config, datasets
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Input, Rescaling
 from scratchnet.optimizers import SGD, Adam, Optimizer
@@ -36,7 +37,7 @@ from scratchnet.utils import to_categorical
 
 Check = Callable[[Bug], bool]
 
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+OPTIMIZER_OF: dict[str, Callable[[], Optimizer]] = {
     "adam": Adam,
     "amsgrad": lambda: Adam(amsgrad=True),
     "sgd": lambda: SGD(0.1),
@@ -59,7 +60,7 @@ def build(setting: Setting, shape: tuple[int, ...], hidden: int, classes: int, s
         seed=seed,
     )
     config.set_floatx(before)
-    optimizer = OPTIMIZERS[setting.optimizer]()
+    optimizer = OPTIMIZER_OF[setting.optimizer]()
     model.compile(optimizer, setting.loss, metrics=["accuracy"], engine="reference")
     return model
 
@@ -71,7 +72,7 @@ def targets(setting: Setting, labels: Array, classes: int) -> Array:
 # --- checks on a planted model: True where something is wrong -------------------------------------
 
 
-def _small(bug: Bug, batch: int, plant: bool = True) -> tuple[Any, Data]:
+def _small(bug: Bug, batch: int, plant: bool = True) -> tuple[Any, Examples]:
     """A 3-4-4-3 net and a batch; the first image is blank, so that ReLUs sit at 0 exactly."""
     setting = bug.setting
     model = build(setting, (3,), 4, 3, seed=1)
@@ -79,7 +80,7 @@ def _small(bug: Bug, batch: int, plant: bool = True) -> tuple[Any, Data]:
     x = rng.normal(0, 1, (batch, 3))
     if batch > 1:
         x[0] = 0
-    data = model._check(x, targets(setting, rng.integers(0, 3, batch), 3))
+    data = model.batch(x, targets(setting, rng.integers(0, 3, batch), 3))
     if plant:
         bug.plant(model)
     return model, data
@@ -154,7 +155,7 @@ class Planted:
     """One of our optimizers with a bug in it, as somebody's own that takes lists of arrays."""
 
     def __init__(self, bug: Bug):
-        self.inner, self.bug = OPTIMIZERS[bug.setting.optimizer](), bug
+        self.inner, self.bug = OPTIMIZER_OF[bug.setting.optimizer](), bug
         self.bench: Bench | None = None
         for name in ("beta_1", "beta_2", "epsilon", "amsgrad", "momentum", "nesterov"):
             if hasattr(self.inner, name):
@@ -188,7 +189,7 @@ def _fit_batches(bug: Bug) -> Any:
                 bug.plant(model)
         seen: list[tuple[Array, Array]] = []
 
-        def gradient(batch: Data) -> Any:
+        def gradient(batch: Examples) -> Any:
             seen.append((batch.x.copy(), batch.y.copy()))
             return type(model).gradient(model, batch)
 
@@ -441,3 +442,42 @@ def caption(matrix: dict[str, Any]) -> str:
             f" {trained['seeds']})."
         )
     return text
+
+
+def run(json: bool = False, **options: Any) -> dict[str, Any]:
+    """Measure and print the kill matrix: bugs by checks, and what accuracy alone would have said.
+
+    Args:
+        json: print it as JSON instead of a table.
+        options: of `kill_matrix`: names, with_accuracy, data, epochs, seeds, progress.
+
+    Returns:
+        What `kill_matrix` does.
+
+    >>> matrix = run(json=True, names=["sign"], with_accuracy=False)  # doctest: +ELLIPSIS
+    {
+      "checks": [
+      ...
+    >>> matrix["bugs"][0]["named"]
+    True
+    """
+    matrix = kill_matrix(**options)
+    show(matrix, json)
+    return matrix
+
+
+def show(matrix: dict[str, Any], json: bool = False) -> None:
+    """Print a kill matrix that was measured: a table, or JSON.
+
+    >>> show({"checks": [], "clean": [], "trained_on": None, "bugs": []}, json=True)
+    {
+      "checks": [],
+      "clean": [],
+      "trained_on": null,
+      "bugs": []
+    }
+    """
+    if json:
+        print(dumps(matrix, indent=2))
+    else:
+        print_matrix(matrix)

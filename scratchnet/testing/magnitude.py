@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.checks import Data
-from scratchnet.engines import Activation, Array
+from scratchnet.checks import Examples
+from scratchnet.engines import ActivationFunction, Array
 from scratchnet.engines.reference import ENGINE
 from scratchnet.layers import Params
 from scratchnet.model import Network, Stage
@@ -40,7 +40,7 @@ MAGNITUDE = replace(
     ENGINE,
     name="magnitude",
     activations={
-        name: Activation(a.forward, CURVED.get(name, a.backward))
+        name: ActivationFunction(a.forward, CURVED.get(name, a.backward))
         for name, a in ENGINE.activations.items()
     },
 )
@@ -85,7 +85,7 @@ def _largest(size: Array) -> Array:
 # --- both passes ----------------------------------------------------------------------------------
 
 
-def gradient_scale(network: Network, batch: Data, theta: Array | None = None) -> Array:
+def gradient_scale(network: Network, batch: Examples, theta: Array | None = None) -> Array:
     """S (P,) for the gradient of a batch at theta (by default the network's); entries are >= 0.
 
     The numbers of the forward pass are taken as given.
@@ -94,14 +94,14 @@ def gradient_scale(network: Network, batch: Data, theta: Array | None = None) ->
     >>> model = Sequential([Input((1,)), layers.Dense(1)])
     >>> model.compile("sgd", "mse", engine="reference")
     >>> model.set_weights([np.array([[2.0]]), np.array([1.0])])
-    >>> batch = model._check(np.array([[3.0]]), np.array([[5.0]]))
+    >>> batch = model.batch(np.array([[3.0]]), np.array([[5.0]]))
     >>> gradient_scale(model, batch).tolist()  # 2 (|a| + |t|) (|x|, 1), where a = 7
     [72.0, 24.0]
     """
     return _scale(network, batch, theta, forward=False)
 
 
-def forward_scale(network: Network, batch: Data, theta: Array | None = None) -> Array:
+def forward_scale(network: Network, batch: Examples, theta: Array | None = None) -> Array:
     """The same with the forward pass in absolute values too; (P,).
 
     Two BLAS kernels may already disagree about outputs that cancel, by a few roundings of the terms
@@ -111,14 +111,14 @@ def forward_scale(network: Network, batch: Data, theta: Array | None = None) -> 
     >>> model = Sequential([Input((2,)), layers.Dense(1)])
     >>> model.compile("sgd", "mse", engine="reference")
     >>> model.set_weights([np.array([[2.0], [-2.0]]), np.array([0.0])])
-    >>> batch = model._check(np.array([[3.0, 3.0]]), np.array([[0.0]]))
+    >>> batch = model.batch(np.array([[3.0, 3.0]]), np.array([[0.0]]))
     >>> gradient_scale(model, batch).tolist(), forward_scale(model, batch).tolist()  # 6 - 6 is 0
     ([0.0, 0.0, 0.0], [72.0, 72.0, 24.0])
     """
     return _scale(network, batch, theta, forward=True)
 
 
-def _scale(network: Network, batch: Data, theta: Array | None, forward: bool) -> Array:
+def _scale(network: Network, batch: Examples, theta: Array | None, forward: bool) -> Array:
     theta = network.theta if theta is None else theta
     X, objective = batch.x.astype(theta.dtype), network.objective
     tape = network.forward(X, network.views(theta), ENGINE)
@@ -220,14 +220,14 @@ def _back(
     return scale
 
 
-def stage_scales(network: Network, batch: Data, theta: Array | None = None) -> list[float]:
+def stage_scales(network: Network, batch: Examples, theta: Array | None = None) -> list[float]:
     """The largest sum of absolute terms in each layer's Z; no activation's slope exceeds 1.
 
     >>> from scratchnet import Input, Sequential, layers
     >>> model = Sequential([Input((1,)), layers.Dense(1)])
     >>> model.compile("sgd", "mse", engine="reference")
     >>> model.set_weights([np.array([[-2.0]]), np.array([1.0])])
-    >>> stage_scales(model, model._check(np.array([[3.0]]), np.array([[5.0]])))  # |3| |-2| + |1|
+    >>> stage_scales(model, model.batch(np.array([[3.0]]), np.array([[5.0]])))  # |3| |-2| + |1|
     [7.0]
     """
     theta = network.theta if theta is None else theta

@@ -3,8 +3,8 @@
 Every one stood in public code or in a book, or was proposed there as a correction, unless its
 source says "common slip"; most of them still learn, which is why accuracy is no test.
 `BUGS["name"].plant(model)` spoils a compiled model's engine, optimizer or loop, and nothing else.
-The batteries recognise somebody's bug by comparing it with these. `run` prints which check catches
-which bug; how that is measured stands in `kill_matrix.py`.
+The batteries recognise somebody's bug by comparing it with these. Which check catches which bug
+is measured in `kill_matrix.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.engines import Activation, Array, Engine, Loss, reference
+from scratchnet.engines import ActivationFunction, Array, Engine, LossFunction, reference
 from scratchnet.engines.reference import dense_backward
 from scratchnet.optimizers import Adam
 from scratchnet.testing.forms import AdamForm, Form, SGDForm, install
@@ -101,7 +101,7 @@ def activation(kind: str, name: str, wrong: str, source: str, backward: Any, **o
 
     def plant(network: Any) -> None:
         table = dict(network.engine.activations)
-        table[kind] = Activation(table[kind].forward, backward)
+        table[kind] = ActivationFunction(table[kind].forward, backward)
         swap(network, activations=table)
 
     setting = Setting("adam", kind)
@@ -203,7 +203,7 @@ def _overwriting(Z: Array) -> Array:
 
 def _plant_overwriting(network: Any) -> None:
     table = dict(network.engine.activations)
-    table["sigmoid"] = Activation(_overwriting, table["sigmoid"].backward)
+    table["sigmoid"] = ActivationFunction(_overwriting, table["sigmoid"].backward)
     swap(network, activations=table)
 
 
@@ -326,8 +326,10 @@ def loss(name: str, wrong: str, source: str, change: Any, **others: Any) -> None
     """A bug in the gradient of the losses: `change(dF, dl, T)` of the right dF (B, K)."""
 
     def plant(network: Any) -> None:
-        def changed(right: Loss) -> Loss:
-            return Loss(right.forward, lambda dl, T, c: change(right.backward(dl, T, c), dl, T))
+        def changed(right: LossFunction) -> LossFunction:
+            return LossFunction(
+                right.forward, lambda dl, T, c: change(right.backward(dl, T, c), dl, T)
+            )
 
         swap(network, losses={k: changed(right) for k, right in network.engine.losses.items()})
 
@@ -395,7 +397,10 @@ def _plant_double_softmax(network: Any) -> None:
         P, log_p = cache
         return reference.softmax_backward(right.backward(dl, T, log_p), P, P)
 
-    swap(network, losses=network.engine.losses | {"softmax_cross_entropy": Loss(forward, backward)})
+    swap(
+        network,
+        losses=network.engine.losses | {"softmax_cross_entropy": LossFunction(forward, backward)},
+    )
 
 
 keep(
@@ -693,48 +698,3 @@ def of_part(*parts: str) -> list[Bug]:
     ['only batch starts shuffled', 'rows repeated']
     """
     return [bug for bug in BUGS.values() if bug.part in parts]
-
-
-def run(json: bool = False, **options: Any) -> dict[str, Any]:
-    """Measure and print the kill matrix: bugs by checks, and what accuracy alone would have said.
-
-    Args:
-        json: print it as JSON instead of a table.
-        options: of `kill_matrix.kill_matrix`: names, with_accuracy, data, epochs, seeds, progress.
-
-    Returns:
-        What `kill_matrix` does.
-
-    >>> matrix = run(json=True, names=["sign"], with_accuracy=False)  # doctest: +ELLIPSIS
-    {
-      "checks": [
-      ...
-    >>> matrix["bugs"][0]["named"]
-    True
-    """
-    from scratchnet.testing.kill_matrix import kill_matrix
-
-    matrix = kill_matrix(**options)
-    show(matrix, json)
-    return matrix
-
-
-def show(matrix: dict[str, Any], json: bool = False) -> None:
-    """Print a kill matrix that was measured: a table, or JSON.
-
-    >>> show({"checks": [], "clean": [], "trained_on": None, "bugs": []}, json=True)
-    {
-      "checks": [],
-      "clean": [],
-      "trained_on": null,
-      "bugs": []
-    }
-    """
-    from json import dumps
-
-    from scratchnet.testing.kill_matrix import print_matrix
-
-    if json:
-        print(dumps(matrix, indent=2))
-    else:
-        print_matrix(matrix)

@@ -47,7 +47,7 @@ def test_they_are_those_that_the_lockstep_compares_and_the_model_stays_as_it_is(
     found, (x, y) = moment(data, "float64")
     anatomy.look(model, found, (x, y), None)  # any state will do
     kept = [model.theta.copy(), *(slot.copy() for slot in model.optimizer.slots.values())]
-    theirs = step_tensors.tensors(model, model._check(x, y))
+    theirs = step_tensors.tensors(model, model.batch(x, y))
     with bridge.floatx("float64"):
         probe = Lockstep(model).probe
         loss, outputs, gradients = probe(x.astype(np.float64), y.astype(np.int64), np.ones(len(x)))

@@ -31,7 +31,7 @@ from scratchnet import (
     optimizers,
     utils,
 )
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.testing.magnitude import gradient_scale
 
 RNG = np.random.default_rng(3)
@@ -227,7 +227,7 @@ def test_gradients_of_every_loss_head_and_reading_agree_with_the_tape(case, head
         )  # from_logits with a softmax head: Keras reads logits anyway
         value, theirs = keras_gradients(model, copy, y, weights)
     ours_value, _ = model.loss_and_gradients(X, y, weights)
-    scale = gradient_scale(model, Data(X, y, weights))
+    scale = gradient_scale(model, Examples(X, y, weights))
     assert np.mean(scale > 0) > 0.8  # where outputs are clipped the gradient is 0, and so is S
     assert np.all(np.abs(model.grad - theirs) <= 1e-12 * scale)
     assert abs(ours_value - float(value)) <= 1e-13 * max(1, abs(float(value)))

@@ -16,7 +16,7 @@ from keras_ref import bridge
 from keras_ref.lockstep import Lockstep
 from keras_ref.random_networks import draw
 from scratchnet import config, datasets
-from scratchnet.checks import Data
+from scratchnet.checks import Examples
 from scratchnet.gradcheck import check_gradients, complex_step
 from scratchnet.testing.exact import exact
 from scratchnet.testing.kill_matrix import build
@@ -56,7 +56,7 @@ def test_four_ways_to_one_gradient_on_a_tiny_net(hidden, head):
     model = build(setting, (3,), 4, 3, seed=2)
     rng = np.random.default_rng(0)
     x = rng.normal(0, 1, (5, 3))
-    batch = model._check(x, rng.integers(0, 3, 5))
+    batch = model.batch(x, rng.integers(0, 3, 5))
     scale = gradient_scale(model, batch)
     loss, _ = model.gradient(batch)
     right = exact(model, batch)
@@ -72,7 +72,7 @@ def test_four_ways_to_one_gradient_on_a_tiny_net(hidden, head):
 def test_random_nets_of_every_kind_agree_with_the_tape_and_the_complex_step(seed):
     config.set_floatx("float64")
     model, x, y, weights, size = draw(seed)
-    batch = model._check(x[:size], y[:size], None if weights is None else weights[:size])
+    batch = model.batch(x[:size], y[:size], None if weights is None else weights[:size])
     scale = gradient_scale(model, batch)
     model.gradient(batch)
     _, tape = taped(model, batch)
@@ -96,7 +96,7 @@ def test_every_parameter_of_the_known_network_agrees_with_the_tape_and_the_compl
     x, y = digits
     if trained:
         model.fit(x, y, epochs=3, verbose=0)
-    batch = model._check(x[:32], y[:32])
+    batch = model.batch(x[:32], y[:32])
     scale = gradient_scale(model, batch)
     model.gradient(batch)
     _, tape = taped(model, batch)
@@ -116,8 +116,8 @@ def test_a_coordinate_wrong_by_a_hundredth_of_a_percent_is_seen_by_both(digits):
     """The comparisons above can fail."""
     config.set_floatx("float64")
     model = build(Setting(), (28, 28), 50, 10, seed=0)
-    batch = Data(digits[0][:32], digits[1][:32].astype(np.int64), None)
-    model._check(batch.x, batch.y)
+    batch = Examples(digits[0][:32], digits[1][:32].astype(np.int64), None)
+    model.batch(batch.x, batch.y)
     scale = gradient_scale(model, batch)
     model.gradient(batch)
     spoiled = model.grad.copy()

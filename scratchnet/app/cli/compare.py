@@ -16,7 +16,7 @@ from scratchnet.app.cli.door import DIFFERS, INTERRUPTED, UserError
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen, say, without_chatter
 
-INSTALL = "pip install 'scratchnet[keras]'"
+INSTALL = "pip install 'keras>=3.10,<4' 'tensorflow>=2.20,<3'"
 
 EXAMPLES = """**Examples**
 
@@ -29,7 +29,8 @@ EXAMPLES = """**Examples**
 
 - 0: parity holds, that is, 200 float64 steps in lockstep within 1e-12, and no more disagreement at
   the end than chance explains (McNemar p >= 0.001). With `--float64` every step and every answer.
-  With `--unscaled` the lockstep alone: raw pixels score 71 to 81 % by seed, in the same code.
+  With `--unscaled` the lockstep alone: on raw pixels accuracy depends far more on the seed than on
+  whose code it is.
   Without Keras: trained.
 - 1: it does not hold.
 - 2: wrong usage or bad input.

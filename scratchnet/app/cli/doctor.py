@@ -19,7 +19,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from scratchnet.app import runs
+from scratchnet.app import DISTRIBUTION, runs
 from scratchnet.app.cli import options
 from scratchnet.app.cli.door import DIFFERS
 from scratchnet.app.cli.screen import busy
@@ -74,13 +74,13 @@ def packages() -> Iterator[Finding]:
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
-    about = metadata.metadata("scratchnet")
+    about = metadata.metadata(DISTRIBUTION)
     wanted, version = SpecifierSet(about["Requires-Python"]), platform.python_version()
     fits = wanted.contains(version, prereleases=True)
     remedy = "" if fits else f"Install a Python {wanted}, and scratchnet into that"
     yield Finding("Python", FINE if fits else LACKING, f"{version} ({sys.executable})", remedy)
 
-    asked = [Requirement(line) for line in metadata.requires("scratchnet") or ()]
+    asked = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     needed = [r for r in asked if r.marker is None or r.marker.evaluate({"extra": ""})]
     bad = [r for r in needed if not _satisfied(r)]
     yield Finding(
@@ -98,7 +98,7 @@ def packages() -> Iterator[Finding]:
             f"[{extra}]",
             OPTIONAL if bad else FINE,
             f"{', '.join(map(_state, bad or group))} ({purpose})",
-            install(f"scratchnet[{extra}]") if bad else "",
+            install(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
         )
 
 

@@ -40,7 +40,7 @@ def summary(
         typer.echo(runs.as_json(described(model)), nl=False)
     else:
         # Plain print: the table's rules are part of the text, and no terminal may break them.
-        print(summary_text(model, min(78, Console().width)))
+        print(summary_text(model, model.name, min(78, Console().width)))
 
 
 def described(model: Sequential) -> dict[str, Any]:

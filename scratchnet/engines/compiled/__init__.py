@@ -41,8 +41,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from scratchnet.engines import Engine
 from scratchnet.engines import reference as ref
+from scratchnet.engines.contract import Engine
 
 try:
     from numba import config

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.engines import Array, Plan
 from scratchnet.engines.compiled import records as r
 from scratchnet.engines.compiled.records import Net
 from scratchnet.engines.compiled.vector import WIDTH_16, WIDTH_52, WIDTH_64
+from scratchnet.engines.contract import Array, Plan
 from scratchnet.engines.memory import aligned_zeros
 
 SPARSE_BLOCK_ROWS = 208

@@ -20,7 +20,6 @@ import numpy as np
 from numba import config
 from numba.core import event
 
-from scratchnet.engines import Array, Plan
 from scratchnet.engines.compiled import cache, sparse, step
 from scratchnet.engines.compiled import records as r
 from scratchnet.engines.compiled.cache import CompileNotice
@@ -33,6 +32,7 @@ from scratchnet.engines.compiled.threads import (
     DECISION,
     GO_ON_SOLO,
 )
+from scratchnet.engines.contract import Array, Plan
 from scratchnet.engines.memory import aligned_zeros
 from scratchnet.engines.reference import TINY
 
