@@ -140,14 +140,14 @@ def processor() -> Iterator[Finding]:
     """The processor, how much of it this process may use, and what computes products."""
     from threadpoolctl import threadpool_info
 
-    from scratchnet.engines.compiled import fused
+    from scratchnet.engines.compiled import session
 
     yield Finding("processor", FINE, f"{environment.cpu_model()}, {os.cpu_count()} cores")
     usable = getattr(os, "sched_getaffinity", None)
     bounds = [f"{len(usable(0))} by affinity"] if usable else []
     bounds += [f"NUMBA_NUM_THREADS={n}" for n in [os.environ.get("NUMBA_NUM_THREADS")] if n]
     bounds += [f"cgroup {limit}" for limit in [_cgroup_limit()] if limit]
-    yield Finding("threads", FINE, f"{fused.threads_allowed()} to use ({', '.join(bounds)})")
+    yield Finding("threads", FINE, f"{session.threads_allowed()} to use ({', '.join(bounds)})")
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     told = (f"{pool['internal_api']} {pool['version']}" for pool in blas)
     yield Finding("BLAS", FINE, f"{', '.join(told) or 'unknown'}; 1 thread in fit")
