@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from scratchnet import Sequential, layers, losses, optimizers
 from scratchnet.engines import Array
@@ -85,6 +86,20 @@ def _loss(loss: losses.Loss) -> keras.losses.Loss:
             "there is no twin to compare with."
         )
     return getattr(keras.losses, type(loss).__name__)(**config)
+
+
+def in_two(layer: keras.layers.Layer, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pre-activations and outputs of a layer; of a dense one Keras computes both in one call."""
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        outputs = layer(inputs)
+        return outputs, outputs
+    layer.activation = None
+    try:
+        Z = layer(inputs)
+    finally:
+        layer.activation = activation
+    return Z, activation(Z)
 
 
 def carry_weights(source: Any, target: Any) -> None:

@@ -20,7 +20,7 @@ import tensorflow as tf
 from scipy import stats
 
 from keras_ref import bridge
-from keras_ref.lockstep import Report, lockstep
+from keras_ref.lockstep import LockstepReport, lockstep
 from scratchnet import Sequential
 from scratchnet.app import runs
 from scratchnet.app.runs import KERAS, OURS, Histories, Job, Keep, Outcome, Scores, Watch
@@ -105,9 +105,9 @@ def _in_lockstep(data: Data, job: Job, watch: Watch, keep: Keep | None) -> Outco
     epoch = -(-len(x) // job.batch_size)
     watch.begin("float64 lockstep", job.epochs * epoch)
 
-    seen: list[Report] = []
+    seen: list[LockstepReport] = []
 
-    def on_step(report: Report) -> None:
+    def on_step(report: LockstepReport) -> None:
         seen[:] = [report]
         watch.now(f"drift {report.drift[-1][1]:.1e}")
         watch.advance()
@@ -197,7 +197,7 @@ def check_parity(data: Data, job: Job, watch: Watch) -> dict[str, Any]:
     return {**told, "holds": told["holds"] and report.steps == STEPS, "drift": report.drift}
 
 
-def told_of(report: Report, limit: float) -> dict[str, Any]:
+def told_of(report: LockstepReport, limit: float) -> dict[str, Any]:
     """A report as plain data; it holds where nothing differed and no weight left the limit."""
     return {
         "holds": report.difference is None and report.largest_drift <= limit,

@@ -26,7 +26,7 @@ BOUND = 1e-12
 FACTOR = 30
 
 
-class Draw(NamedTuple):
+class RandomNetwork(NamedTuple):
     """A compiled float64 model, its data, and the batch size."""
 
     model: Sequential
@@ -36,7 +36,7 @@ class Draw(NamedTuple):
     batch_size: int
 
 
-def draw(seed: int, engine: str = "reference") -> Draw:
+def draw_network(seed: int, engine: str = "reference") -> RandomNetwork:
     """Depth 1 to 4, widths to 39, every activation, loss and optimizer, odd batch sizes."""
     rng = np.random.default_rng(seed)
     pick = rng.choice
@@ -55,7 +55,7 @@ def draw(seed: int, engine: str = "reference") -> Draw:
     labels = np.argmax(x @ rng.normal(size=(inputs, classes)), axis=1)
     y = labels if model.loss.sparse else to_categorical(labels, classes)
     weights = rng.uniform(0, 2, samples) if rng.random() < 0.3 else None
-    return Draw(model, x, y, weights, int(pick([1, 2, 7, 32, 33, 64])))
+    return RandomNetwork(model, x, y, weights, int(pick([1, 2, 7, 32, 33, 64])))
 
 
 def _loss(rng: np.random.Generator, head: str) -> losses.Loss:
@@ -84,7 +84,7 @@ def twin_distance(seed: int) -> float:
     """How far the reference engine drifts from itself when every weight starts one ulp higher."""
     ends = []
     for direction in (0.0, np.inf):
-        model, x, y, weights, size = draw(seed)
+        model, x, y, weights, size = draw_network(seed)
         if direction:
             model.theta[...] = np.nextafter(model.theta, direction)
         data = model.batch(x, y, weights)
@@ -97,7 +97,7 @@ def twin_distance(seed: int) -> float:
 
 
 @dataclass
-class Summary:
+class SurveyResult:
     """What a number of draws showed. `worst` is the largest drift among the tame ones, `ratio` the
     largest drift over the twin's distance among the wild ones; `broken` lists the seeds beyond."""
 
@@ -109,16 +109,16 @@ class Summary:
     broken: tuple[int, ...] = ()
 
 
-def survey(seeds: Iterable[int]) -> Summary:
+def survey(seeds: Iterable[int]) -> SurveyResult:
     """Each seed's network for 200 steps beside Keras, in float64."""
-    found = Summary()
+    found = SurveyResult()
     for seed in seeds:
         with np.errstate(over="ignore", invalid="ignore"):
             distance = twin_distance(seed)
         if not np.isfinite(distance):
             found.overflowed += 1
             continue
-        model, x, y, weights, size = draw(seed)
+        model, x, y, weights, size = draw_network(seed)
         report = lockstep(
             model,
             x,

@@ -1,4 +1,4 @@
-"""Training in step with Keras: the seed's network, random networks, and planted bugs.
+"""Training in step with Keras: the script's network, random networks, and planted bugs.
 
 Tame draws hold 1e-12 over 200 steps; `keras_ref/random_networks.py` says which are tame.
 """
@@ -6,6 +6,7 @@ Tame draws hold 1e-12 over 200 steps; `keras_ref/random_networks.py` says which 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_the_known_network_stays_within_1e_12_of_keras_for_200_steps(engine, dig
     report = lockstep(model, *digits, steps=STEPS, rng=np.random.default_rng(0))
     assert report.difference is None
     assert report.steps == STEPS and report.largest_drift <= 1e-12
-    compared = {"loss", "activations", "momentum", "velocity", "weights"}
+    compared = {"pre-activations", "activations", "loss", "momentum", "velocity", "weights"}
     assert report.largest.keys() == compared | ({"gradient"} if engine == "reference" else set())
 
 
@@ -96,7 +97,7 @@ PLANTED = {
     "tanh' of the output": "gradient",
     "tanh' with a plus": "gradient",
     "softmax' diagonal only": "gradient",
-    "sigmoid overwrites Z": "loss",
+    "sigmoid overwrites Z": "pre-activations",
     "dW transposed": "kernel gradient",
     "W not transposed": "kernel gradient",
     "dX after the update": "kernel gradient",
@@ -151,6 +152,45 @@ def test_every_planted_bug_is_found_and_its_tensor_named(name, digits):
     assert found.tensor.endswith(tensor) and found.step <= 2
     for part in (f"step {found.step}", found.layer, found.tensor, "ulps", "allowed"):
         assert part in str(found)
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_the_first_layer_that_differs_forward_is_named_and_not_the_loss(at, digits):
+    """One entry of one layer's forward is wrong in its ninth digit; loss and gradients follow."""
+    model = classifier()
+    layer = model.layers[at]
+    right = layer.forward
+
+    def spoiled(X, params, engine):
+        Z, cache = right(X, params, engine)
+        Z = Z.copy()
+        Z[np.unravel_index(np.argmax(np.abs(Z)), Z.shape)] *= 1 + 1e-9
+        return Z, cache
+
+    layer.forward = spoiled
+    found = lockstep(model, *digits, steps=1).difference
+    assert (found.step, found.layer, found.tensor) == (1, layer.name, "pre-activations")
+
+
+@pytest.mark.parametrize(
+    ("activation", "named"), [("relu", "dense"), ("tanh", "dense_1"), ("sigmoid", "dense_3")]
+)
+def test_an_activation_that_is_wrong_is_named_by_the_first_layer_that_has_it(
+    activation, named, digits
+):
+    kinds = ("relu", "tanh", "tanh", "sigmoid")
+    stack = [layers.Dense(8, kind) for kind in kinds]
+    config.set_floatx("float64")
+    model = Sequential([Input((28, 28)), layers.Rescaling(1 / 255), layers.Flatten(), *stack])
+    model.compile("adam", "sparse_categorical_crossentropy", engine="reference")
+    right = model.engine.activations[activation]
+    wrong = right._replace(forward=lambda Z: right.forward(Z) * (1 + 1e-9))
+    model.engine = replace(
+        model.engine, activations={**model.engine.activations, activation: wrong}
+    )
+    x, y = digits
+    found = lockstep(model, x[y < 8], y[y < 8], steps=1).difference
+    assert (found.step, found.layer, found.tensor) == (1, named, "activations")
 
 
 def test_random_networks_keep_step_as_far_as_rounding_lets_them():
