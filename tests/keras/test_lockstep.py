@@ -11,16 +11,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from keras_ref import bridge
+from keras_ref import bridge, random_networks
 from keras_ref.lockstep import Difference, lockstep
-from keras_ref.random_networks import survey, twin_distance
+from keras_ref.random_networks import (
+    FEATURES,
+    NetworkSeed,
+    draw_network,
+    draws,
+    survey,
+    twin_distance,
+)
 from scratchnet import Input, Sequential, config, datasets, layers
-from scratchnet.optimizers import Adam
+from scratchnet.losses import MeanSquaredError
+from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing.kill_matrix import build, targets
 from scratchnet.testing.museum import BUGS
 
 ARCHITECTURES = int(os.environ.get("SCRATCHNET_ARCHITECTURES", "12"))
-"""How many random networks are drawn; the README's figure is for 100."""
+"""How many random networks are drawn; the README's figure is for 100, and 5 of each feature."""
+EACH = int(os.environ.get("SCRATCHNET_EACH", "1"))
 
 STEPS = 200
 
@@ -194,7 +203,7 @@ def test_an_activation_that_is_wrong_is_named_by_the_first_layer_that_has_it(
 
 
 def test_random_networks_keep_step_as_far_as_rounding_lets_them():
-    found = survey(range(ARCHITECTURES))
+    found = survey(draws(ARCHITECTURES, each=0))
     print(f"\n{found}")
     assert not found.broken
     assert found.tame >= (0.8 if ARCHITECTURES >= 100 else 0.5) * ARCHITECTURES
@@ -202,4 +211,39 @@ def test_random_networks_keep_step_as_far_as_rounding_lets_them():
 
 def test_a_wild_network_exists_so_that_the_twin_is_needed():
     """Otherwise the rule for wild draws would be dead: some draw must drift by rounding alone."""
-    assert any(twin_distance(seed) > 1e-13 for seed in range(40))
+    assert any(twin_distance(NetworkSeed(seed)) > 1e-13 for seed in range(40))
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_whatever_is_registered_keeps_step_in_networks_of_its_own(feature):
+    found = survey(NetworkSeed(seed, feature) for seed in range(EACH))
+    assert not found.broken
+    assert found.overflowed < EACH
+
+
+def drawn(key):
+    """Everything that a random network is made of, as one comparable thing."""
+    model, x, y, weights, size = draw_network(key)
+    stack = [(layer.units, layer.activation, layer.use_bias) for layer in model.layers]
+    rules = model.optimizer.get_config(), model.loss.get_config()
+    arrays = [None if a is None else a.tobytes() for a in (model.theta, x, y, weights)]
+    return stack, rules, arrays, size
+
+
+def test_a_longer_registry_moves_no_fixed_seed(monkeypatch):
+    keys = draws(20, each=2)
+    before = [drawn(key) for key in keys]
+    longer = ("aaa", *random_networks.activations.NAMES, "zzz")
+    monkeypatch.setattr(random_networks.activations, "NAMES", longer)
+    for table, kind in (("OPTIMIZERS", SGD), ("LOSSES", MeanSquaredError)):
+        more = {"Aaa": kind, **getattr(random_networks, table), "Zzz": kind}
+        monkeypatch.setattr(random_networks, table, more)
+    assert [drawn(key) for key in keys] == before
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_is_in_its_networks(feature):
+    for seed in range(5):
+        model = draw_network(NetworkSeed(seed, feature)).model
+        kinds = {type(part).__name__ for part in (model.optimizer, model.loss)}
+        assert feature in kinds | {layer.activation for layer in model.layers}
