@@ -3,9 +3,10 @@
 An optimizer owns its moments, flat vectors beside the model's theta, and one step counter. It turns
 the step number into plain numbers (`scalars`, `constants`); the arithmetic on vectors is the
 engine's. Keras takes the powers of beta and SGD's momentum through float32 even in float64, and
-this room copies that; learning rate, epsilon and 1 - beta stay double. There is no rule: each number
-was measured (`tests/keras/test_conventions.py`). It refuses what it can't do (clipping, decay,
-averages) by name instead of ignoring it. `scratchnet explain` shows Adam as stages alpha, moments and new.
+this room copies that; learning rate, epsilon and 1 - beta stay double. There is no rule: each
+number was measured (`tests/keras/test_conventions.py`). It refuses what it can't do (clipping,
+decay, averages) by name instead of ignoring it. `scratchnet explain` shows Adam as stages alpha,
+moments and new.
 """
 
 from __future__ import annotations

@@ -595,7 +595,10 @@ class replacing:  # noqa: N801 a context manager reads as a verb
 
 def environment() -> dict[str, Any]:
     """Versions, processor and threads; nothing that tells one person's machine from another's."""
-    versions = {"python": platform.python_version(), "scratchnet": __version__}
+    versions: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "scratchnet": __version__,
+    }
     versions |= {package: _version(package) for package in PACKAGES}
     usable = getattr(os, "sched_getaffinity", None)
     return {
