@@ -83,7 +83,8 @@ def draw_network(key: NetworkSeed, engine: str = "reference") -> RandomNetwork:
     if key.feature in activations.NAMES:
         head = head if drawn else key.feature
         drawn = [(units, key.feature, use_bias) for units, _, use_bias in drawn]
-    stack = [layers.Dense(*arguments) for arguments in [*drawn, (classes, head)]]
+    stack = [layers.Dense(units, kind, use_bias) for units, kind, use_bias in drawn]
+    stack.append(layers.Dense(classes, head))
     before = config.floatx()
     config.set_floatx("float64")
     model = Sequential([Input((inputs,)), *stack], seed=key.seed)
