@@ -206,7 +206,7 @@ def test_sgd(dtype: Any, momentum: float | None, nesterov: bool) -> None:
 # --- whole epochs: every activation, loss, optimizer ----------------------------------------------
 
 CASES: dict[str, tuple[Plan, dict[str, Any]]] = {
-    "the seed's": (make_plan(*MNIST_LIKE), {}),
+    "the script's": (make_plan(*MNIST_LIKE), {}),
     "one layer": (make_plan((20, 3), ("sigmoid",)), {}),
     "ones": (
         make_plan((1, 1, 1), ("tanh", "sigmoid"), loss="mean_squared_error", reads="A"),
