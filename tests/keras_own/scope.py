@@ -178,7 +178,7 @@ def keras_folder() -> Path:
     """Where Keras is installed; it is not imported."""
     spec = find_spec("keras")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("no Keras: pip install 'scratchnet[keras]'")
+        raise ModuleNotFoundError("no Keras: pip install 'keras>=3.10,<4' 'tensorflow>=2.20,<3'")
     return Path(next(iter(spec.submodule_search_locations)))
 
 
