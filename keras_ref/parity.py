@@ -23,7 +23,7 @@ from keras_ref.lockstep import lockstep
 from keras_ref.random_networks import BOUND, FACTOR, OPTIMIZERS, draws, survey
 from scratchnet import config, datasets
 from scratchnet.app import markers
-from scratchnet.app.runs import Job, build_model
+from scratchnet.app.run_training import RunSettings, build_model
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "parity.json"
@@ -33,7 +33,7 @@ console = Console(stderr=True)
 def proof(data: Any, engine: str) -> dict[str, Any]:
     """Float64, ten epochs in step with Keras."""
     (x, y), (x_test, _) = data
-    model = build_model(Job(engine=engine), data, "float64")
+    model = build_model(RunSettings(engine=engine), data, "float64")
     copy = bridge.twin(model)
     report = lockstep(model, x, y, epochs=10, copy=copy, rng=np.random.default_rng(0))
     with bridge.floatx("float64"):
@@ -55,8 +55,8 @@ def single(data: Any, seed: int, epochs: int, engine: str) -> dict[str, Any]:
     float32 alone does to Keras too.
     """
     (x, y), (x_test, y_test) = data
-    model = build_model(Job(seed=seed, engine=engine), data)
-    exact = build_model(Job(seed=seed, engine=engine), data, "float64")
+    model = build_model(RunSettings(seed=seed, engine=engine), data)
+    exact = build_model(RunSettings(seed=seed, engine=engine), data, "float64")
     copy = bridge.twin(model)
     rng = np.random.default_rng(seed)
     drift: list[float] = []

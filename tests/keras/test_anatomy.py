@@ -8,9 +8,9 @@ import pytest
 from keras_ref import bridge, step_tensors
 from keras_ref.lockstep import Lockstep
 from scratchnet import datasets
-from scratchnet.app import anatomy, runs
+from scratchnet.app import anatomy, run_training
 
-JOB = runs.Job(epochs=1, engine="reference")
+JOB = run_training.RunSettings(epochs=1, engine="reference")
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def moment(data, dtype):
 
 
 def test_in_float64_every_tensor_is_keras_s_within_rounding(data):
-    model = runs.build_model(JOB, data, "float64")
-    step = anatomy.look(model, *moment(data, "float64"), step_tensors.tensors)
+    model = run_training.build_model(JOB, data, "float64")
+    step = anatomy.take_step(model, *moment(data, "float64"), step_tensors.tensors)
     inputs = {"pixels", "y", "T", "log p", "l", "share", "softmax"}
     ours = {name for name in step.tensors if not name.startswith(("dZ3 ", "step "))}
     ours -= inputs | {name for name in ours if "before" in name or name[0] in "Wb"}
@@ -43,9 +43,9 @@ def test_in_float64_every_tensor_is_keras_s_within_rounding(data):
 
 
 def test_they_are_those_that_the_lockstep_compares_and_the_model_stays_as_it_is(data):
-    model = runs.build_model(JOB, data, "float64")
+    model = run_training.build_model(JOB, data, "float64")
     found, (x, y) = moment(data, "float64")
-    anatomy.look(model, found, (x, y), None)  # any state will do
+    anatomy.take_step(model, found, (x, y), None)  # any state will do
     kept = [model.theta.copy(), *(slot.copy() for slot in model.optimizer.slots.values())]
     theirs = step_tensors.tensors(model, model.batch(x, y))
     with bridge.floatx("float64"):
