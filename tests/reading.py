@@ -2,7 +2,7 @@
 
 `python -m tests.reading` prints each file with its lines of code and rewrites the README's table.
 Lines are counted as a line counter counts them: blank lines, comments and docstrings are none.
-Imports count wherever they stand, inside functions too.
+What a function imports late is left out: that is the compiled engine, loaded when it is chosen.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scratchnet.app import markers
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "scratchnet"
 README = ROOT / "README.md"
-BUDGET = 1_100
+BUDGET = 1_200
 """Lines that can be read in an evening."""
 
 SILENT = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
@@ -45,7 +45,8 @@ def code_lines(source: str) -> int:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in SILENT:
             lines |= set(range(token.start[0], token.end[0] + 1))
-    return len(lines - strings)
+    blank = {n for n, line in enumerate(source.splitlines(), 1) if not line.strip()}
+    return len(lines - strings - blank)
 
 
 def file_of(module: str) -> Path | None:
@@ -57,9 +58,19 @@ def file_of(module: str) -> Path | None:
     return None
 
 
+def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Those that run when a module is imported, under `if` and `try` too, but in no function."""
+    for node in body:
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from statements(
+                [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)]
+            )
+
+
 def imported(file: Path) -> Iterator[Path]:
-    """The files of ours that a file imports, anywhere; a name of a module stands for its file."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    """The files of ours that a file imports; a name of a module stands for its file."""
+    for node in statements(ast.parse(file.read_text(encoding="utf-8")).body):
         if isinstance(node, ast.Import):
             found = [file_of(alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -78,27 +89,31 @@ def named(readme: str) -> list[Path]:
     return [PACKAGE / name for name in names]
 
 
-def met(readme: str) -> list[Path]:
-    """The named files, then whatever they import and those import in turn."""
-    files = named(readme)
+def met(readme: str) -> dict[Path, str]:
+    """The named files, then whatever they import and those import in turn; and why each is met."""
+    reasons = dict.fromkeys(named(readme), "in the list")
+    files = list(reasons)
     for file in files:  # grows as it goes
-        files += sorted(found for found in set(imported(file)) if found not in files)
-    return files
+        for found in sorted(set(imported(file)) - reasons.keys()):
+            reasons[found] = f"imported by `{file.relative_to(PACKAGE)}`"
+            files.append(found)
+    return reasons
 
 
 def table(readme: str) -> str:
     """The README's sentence and rows."""
-    order, files = set(named(readme)), met(readme)
-    counts = {file: code_lines(file.read_text(encoding="utf-8")) for file in files}
-    whole, core = sum(counts.values()), sum(counts[file] for file in order)
-    rows = ["| file | lines of code | |", "| --- | ---: | --- |"]
+    reasons = met(readme)
+    counts = {file: code_lines(file.read_text(encoding="utf-8")) for file in reasons}
+    listed = set(named(readme))
+    whole, core = sum(counts.values()), sum(counts[file] for file in listed)
+    rows = ["| file | lines of code | met |", "| --- | ---: | --- |"]
     rows += [
-        f"| `{file.relative_to(ROOT)}` | {count} | {'' if file in order else 'imported'} |"
-        for file, count in counts.items()
+        f"| `{file.relative_to(ROOT)}` | {counts[file]} | {reason} |"
+        for file, reason in reasons.items()
     ]
     sentence = (
-        f"An evening: {core:,} lines of code in {len(order)} files, and {whole - core:,} in the "
-        f"{len(files) - len(order)} that those import."
+        f"An evening: {whole:,} lines of code, {core:,} of them in the {len(listed)} files of the "
+        f"list and {whole - core:,} in the {len(reasons) - len(listed)} that those import."
     )
     return "\n".join([sentence, "", *rows, f"| together | {whole:,} | |"])
 
