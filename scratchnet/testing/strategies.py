@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from scratchnet import config, layers, losses
 from scratchnet.activations import NAMES
 from scratchnet.checks import Examples
-from scratchnet.engines import Array
+from scratchnet.engines import Array, reference
 from scratchnet.optimizers import OPTIMIZERS, Optimizer
 from scratchnet.sequential import Sequential
 from scratchnet.utils import to_categorical
@@ -269,10 +269,12 @@ def _weights(model: Sequential, fill: str, seed: int, saturate: float) -> None:
 
 
 def _off_the_kink(model: Sequential, x: Array, margin: float) -> bool:
-    """Whether every ReLU's pre-activation is at least `margin` away from 0."""
-    stages = zip(model.layers, model.run(x), strict=True)
-    near = (np.abs(stage.Z).min() for layer, stage in stages if layer.activation == "relu")
-    return all(distance >= margin for distance in near)
+    """Whether every pre-activation is at least `margin` away from its activation's kinks."""
+    return all(
+        np.abs(stage.Z - kink).min() >= margin
+        for layer, stage in zip(model.layers, model.run(x), strict=True)
+        for kink in reference.KINKS.get(layer.activation, ())
+    )
 
 
 def _finite(model: Sequential, batch: Examples) -> bool:
