@@ -82,11 +82,10 @@ class Member(NamedTuple):
     archive: zipfile.ZipFile
     info: zipfile.ZipInfo
 
-    @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
+    def open(self) -> IO[bytes]:
         """Its bytes; never more of them than its entry announces."""
-        with as_foreign(), self.archive.open(self.info) as stream:
-            yield stream
+        with as_foreign():
+            return self.archive.open(self.info)
 
     def read(self, most: int) -> bytes:
         """All of its bytes, if its entry announces no more than `most`."""
@@ -95,7 +94,7 @@ class Member(NamedTuple):
                 f"{printable(self.info.filename)} announces {self.info.file_size:,} bytes: "
                 f"expected {most:,} at most"
             )
-        with self.open() as stream:
+        with as_foreign(), self.open() as stream:
             return stream.read()
 
 
@@ -139,9 +138,9 @@ def _check_member(info: zipfile.ZipInfo, methods: tuple[int, ...]) -> None:
     if info.flag_bits & 0x1:
         raise ForeignBytesError(f"{shown} is encrypted")
     if info.compress_type not in methods:
-        kind = METHODS.get(info.compress_type, f"packed by method {info.compress_type}")
+        kind = METHODS.get(info.compress_type, str(info.compress_type))
         wanted = " or ".join(METHODS[method] for method in methods)
-        raise ForeignBytesError(f"{shown} is {kind}: expected {wanted}")
+        raise ForeignBytesError(f"{shown} has compression method {kind}: expected {wanted}")
     stored = info.compress_type == zipfile.ZIP_STORED
     most = info.compress_size * (1 if stored else DEFLATE_RATIO)
     if info.file_size > most or (stored and info.file_size != info.compress_size):
@@ -186,7 +185,7 @@ class Header(NamedTuple):
 _KEYS = {
     "descr": r"'([<>|=]?[a-zA-Z]\d{0,4})'",
     "fortran_order": r"(False|True)",
-    "shape": r"\(((?:\d{1,19}L?, ?)*(?:\d{1,19}L?)?)\)",
+    "shape": r"\(((?:-?\d{1,19}L?, ?)*(?:-?\d{1,19}L?)?)\)",
 }
 _ITEMS = re.compile("|".join(f"'{key}': ?{value}" for key, value in _KEYS.items()))
 
@@ -200,7 +199,7 @@ def npy_header(stream: IO[bytes]) -> Header:
     if len(start) < 10 or start[:6] != b"\x93NUMPY":
         raise ForeignBytesError("no array in .npy format")
     if start[6:8] != b"\1\0":
-        raise ForeignBytesError(f".npy version {start[6]}.{start[7]}: expected 1.0")
+        raise ForeignBytesError(f".npy version ({start[6]}, {start[7]}): expected (1, 0)")
     length = int.from_bytes(start[8:], "little")
     text = stream.read(min(length, MAX_NPY_HEADER)).decode("latin-1")
     body = re.fullmatch(r"\{(.*?),? ?\}[ \n]*", text)
@@ -215,7 +214,9 @@ def npy_header(stream: IO[bytes]) -> Header:
         found[key] = next(group for group in match.groups() if group is not None)
     if set(found) != set(_KEYS):
         raise ForeignBytesError(f"an .npy header has {', '.join(found) or 'nothing'}")
-    shape = tuple(int(n.rstrip("L")) for n in re.findall(r"\d+L?", found["shape"]))
+    shape = tuple(int(n) for n in re.findall(r"-?\d+", found["shape"]))
+    if min(shape, default=0) < 0:
+        raise ForeignBytesError(f"an array of shape {shape} has no data")
     with as_foreign():
         dtype = np.dtype(found["descr"])
     return Header(shape, found["fortran_order"] == "True", dtype)

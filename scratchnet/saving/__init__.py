@@ -23,6 +23,7 @@ from scratchnet.untrusted import (
     MAX_TEXT,
     ForeignBytesError,
     Member,
+    as_foreign,
     npy_header,
     parse_json,
     printable,
@@ -148,7 +149,7 @@ def _config(members: dict[str, Member]) -> dict[str, Any]:
 def _array(member: Member, dtypes: tuple[str, ...] = DTYPES) -> Array:
     """One array, if its header and its bytes agree."""
     name = printable(member.info.filename)
-    with member.open() as file:
+    with as_foreign(), member.open() as file:
         header = npy_header(file)
         if header.dtype.hasobject:
             raise ForeignBytesError(f"{name} holds pickled objects, which are never unpickled")
