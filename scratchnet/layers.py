@@ -58,8 +58,9 @@ class Input:
 class Layer:
     """What a model asks of a layer. Subclass it for your own: `parameters`, `forward`, `backward`.
 
-    `Z, cache = forward(X, params, engine)` and `dX = backward(dZ, cache, params, grads, engine)`,
-    where backward fills every array of `grads` in place. Of Keras's options a layer takes `name`,
+    `Z, cache = forward(X, params, engine)` and `dX = backward(dZ, cache, params, grads, engine,
+    need_dX)`, where backward fills every array of `grads` in place, and may return None where the
+    lowest layer that learns needs no dX. Of Keras's options a layer takes `name`,
     `input_shape` (or `input_dim`), and the others at their defaults.
 
     >>> class Double(Layer):

@@ -20,7 +20,7 @@ from PIL import ExifTags, Image, ImageDraw
 from scipy import ndimage
 
 from scratchnet import datasets
-from scratchnet.app import images, runs
+from scratchnet.app import images, run_training
 
 
 def saved(path: Path, image: Image.Image, **options) -> Path:
@@ -406,7 +406,7 @@ def test_any_picture_whatever_has_an_answer(width, height, seed, mode, levels):
 
 
 def trained(data: datasets.Data, epochs: int):
-    model = runs.build_model(runs.Job(epochs=epochs), data)
+    model = run_training.build_model(run_training.RunSettings(epochs=epochs), data)
     model.fit(*data[0], batch_size=32, epochs=epochs, verbose=0)
     return model
 

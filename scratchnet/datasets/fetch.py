@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from scratchnet.datasets.formats import DatasetUnavailableError
+from scratchnet.progress import progress_bar
 from scratchnet.untrusted import printable
 
 
@@ -85,12 +86,9 @@ class _Bar:
 
     def __init__(self, name: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        screen = Console(stderr=True)
         self.total = 0
-        self._progress = Progress(*columns, console=screen, disable=not screen.is_terminal)
+        self._progress = progress_bar(Console(stderr=True), "bytes")
         self._task = self._progress.add_task(name, total=None)
 
     def update(self, amount: int) -> None:

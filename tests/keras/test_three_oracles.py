@@ -14,7 +14,7 @@ import pytest
 
 from keras_ref import bridge
 from keras_ref.lockstep import Lockstep
-from keras_ref.random_networks import draw
+from keras_ref.random_networks import FEATURES, NetworkSeed, draw_network
 from scratchnet import config, datasets
 from scratchnet.checks import Examples
 from scratchnet.gradcheck import check_gradients, complex_step
@@ -34,7 +34,7 @@ def taped(model, batch):
         step = Lockstep(model)
         weights = np.ones(len(batch.x)) if batch.weights is None else batch.weights
         y = batch.y if model.loss.sparse else batch.y.astype(model.theta.dtype)
-        loss, _, gradients = step.probe(batch.x.astype(model.theta.dtype), y, weights)
+        _, loss, gradients = step.probe(batch.x.astype(model.theta.dtype), y, weights)
         return float(loss), bridge.flat(gradients)
 
 
@@ -68,10 +68,14 @@ def test_four_ways_to_one_gradient_on_a_tiny_net(hidden, head):
         assert worst(gradient, truth, scale) <= 1e-14  # some 45 ulps of S
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_random_nets_of_every_kind_agree_with_the_tape_and_the_complex_step(seed):
+@pytest.mark.parametrize(
+    "key",
+    [NetworkSeed(seed) for seed in range(6)] + [NetworkSeed(0, name) for name in FEATURES],
+    ids=str,
+)
+def test_random_nets_of_every_kind_agree_with_the_tape_and_the_complex_step(key):
     config.set_floatx("float64")
-    model, x, y, weights, size = draw(seed)
+    model, x, y, weights, size = draw_network(key)
     batch = model.batch(x[:size], y[:size], None if weights is None else weights[:size])
     scale = gradient_scale(model, batch)
     model.gradient(batch)

@@ -1,4 +1,4 @@
-"""The door of every command: what ends how, and a user's mistake as one line, never a traceback.
+"""How every command ends: a user's mistake as one line, never a traceback, and an exit status.
 
 A mistake is an error class of this package's own (each says value, expectation and remedy), or what
 the machine refuses: a file, memory, a package. Any other exception is a bug of ours, and ends with
@@ -28,8 +28,8 @@ class UserError(ValueError):
     """What was asked for can't be done: the value, what was expected, and the remedy."""
 
 
-class Door(TyperGroup):
-    """All commands behind one door: it remembers the arguments, and turns errors into a line."""
+class ErrorHandler(TyperGroup):
+    """The group of all commands: it remembers the arguments, and turns errors into a line."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.obj = list(args)

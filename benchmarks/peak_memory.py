@@ -7,8 +7,10 @@ ever, so a stretch that stays below an earlier peak counts as nothing; on Window
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 try:
     import resource
@@ -43,23 +45,18 @@ def _highest() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+@dataclass
 class Peak:
-    """`with Peak() as peak: ...`, then `peak.bytes`; None where it was not wanted or can't be."""
+    """Bytes above what stood before; None where that was not wanted or can't be had."""
 
-    def __init__(self, wanted: bool = True):
-        self.wanted = wanted
-        self.bytes: int | None = None
+    bytes: int | None = None
 
-    def __enter__(self) -> Peak:
-        self.before = _mark() if self.wanted else None
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        highest = _highest() if self.before else None
-        if self.before and highest is not None:
-            self.bytes = max(0, highest - self.before[0])
+@contextmanager
+def peak_memory(wanted: bool = True) -> Iterator[Peak]:
+    """The peak of the block: `with peak_memory() as peak: ...`, then `peak.bytes`."""
+    peak, before = Peak(), _mark() if wanted else None
+    yield peak
+    highest = _highest() if before else None
+    if before and highest is not None:
+        peak.bytes = max(0, highest - before[0])

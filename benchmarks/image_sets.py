@@ -14,7 +14,7 @@ from benchmarks.job import CLASSES, Array
 from scratchnet import datasets
 
 
-class Images:
+class ImageSets:
     """The sets of images of a run, as files that every process reads."""
 
     def __init__(self, folder: Path):

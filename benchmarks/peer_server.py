@@ -1,9 +1,8 @@
 """The process of one peer: reads requests as JSON lines, answers each with one line.
 
-Started as `python -m benchmarks.runner NAME`, it imports the peer's file, says hello, and serves
-until its input ends. What libraries print goes nowhere, since standard output
-belongs to the protocol. An exception becomes an answer, never half a line. `protocol.py` is the
-other end.
+Started as `python -m benchmarks.peer_server NAME`, it imports the peer's file, says hello, and
+serves until its input ends. What libraries print goes nowhere, since standard output belongs to the
+protocol. An exception becomes an answer, never half a line. `protocol.py` is the other end.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.job import Array, Job, epoch_rng, initial_weights, load
-from benchmarks.memory import Peak
+from benchmarks.job import Array, BenchmarkJob, epoch_rng, initial_weights, load_arrays
+from benchmarks.peak_memory import peak_memory
 from benchmarks.peers.base import Laps
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
 
-class Runner:
+class PeerServer:
     """One peer and what it was prepared for."""
 
     def __init__(self, kind: Any):
@@ -54,10 +53,10 @@ class Runner:
         """Load the data and build the model, in place of what was there."""
         self.peer = self.held = self.test = None
         gc.collect()
-        self.job = Job.from_json(request["job"])
+        self.job = BenchmarkJob.from_json(request["job"])
         self.folder, self.settings = Path(request["folder"]), request["settings"]
         start = time.perf_counter()
-        self.x, self.y = load(self.folder, self.job)
+        self.x, self.y = load_arrays(self.folder, self.job)
         loaded = time.perf_counter()
         self.build()
         self.held = self.peer.hold(self.x, self.y)
@@ -97,7 +96,7 @@ class Runner:
 
         laps = Laps(None if target is None else watch)
         gc.collect()
-        with Peak(bool(request.get("memory"))) as peak:
+        with peak_memory(bool(request.get("memory"))) as peak:
             laps.began = start = time.perf_counter()
             self.peer.fit(self.held, request["epochs"], self.rng, laps)
             whole = time.perf_counter() - start
@@ -126,7 +125,7 @@ class Runner:
 
     def test_set(self) -> Any:
         if self.test is None:
-            self.test = load(self.folder, self.job, "test")
+            self.test = load_arrays(self.folder, self.job, "test")
         return self.test
 
     def accuracy(self) -> float:
@@ -150,13 +149,13 @@ def failure(error: BaseException) -> Answer:
     return {"failed": kind, "reason": f"{type(error).__name__}: {first[:200]}"}
 
 
-def hello(name: str) -> tuple[Answer, Runner | None]:
+def hello(name: str) -> tuple[Answer, PeerServer | None]:
     try:
         kind = importlib.import_module(f"benchmarks.peers.{name}").Peer
     except Exception as error:
         return failure(error), None
     about = {"adam": kind.adam, "head": kind.head, "differs": kind.differs}
-    return {"versions": kind.versions(), **about}, Runner(kind)
+    return {"versions": kind.versions(), **about}, PeerServer(kind)
 
 
 def main() -> None:
@@ -164,16 +163,16 @@ def main() -> None:
     lines = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     pin(int(sys.argv[2]) if len(sys.argv) > 2 else None)
-    answer, runner = hello(sys.argv[1])
+    answer, server = hello(sys.argv[1])
     while True:
         print(json.dumps(answer), file=lines)
         idle = time.perf_counter(), time.process_time()
         line = sys.stdin.readline()
-        if not line or runner is None:
+        if not line or server is None:
             return
         waited = time.perf_counter() - idle[0], time.process_time() - idle[1]
         try:
-            answer = runner.answer(json.loads(line))
+            answer = server.answer(json.loads(line))
         except Exception as error:
             answer = failure(error)
         answer |= {"waited_seconds": waited[0], "busy_seconds": waited[1]}

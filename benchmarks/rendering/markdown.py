@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.commands.train import HUNDRED, starts, steady
 from benchmarks.contestants import words
-from benchmarks.stats import Summary, digits, flat, summarise
+from benchmarks.stats import FiveNumbers, pooled, significant, summarise
 
 Record = dict[str, Any]
 BASELINE = "Keras on TensorFlow, as called"
@@ -24,21 +24,21 @@ def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def spread(summary: Summary, scale: float = 1.0) -> str:
+def median_and_quartiles(summary: FiveNumbers, scale: float = 1.0) -> str:
     """Median and quartiles; a single sample stands alone.
 
-    >>> spread(summarise([1.0, 2.0, 3.0]))
+    >>> median_and_quartiles(summarise([1.0, 2.0, 3.0]))
     '2.00 (1.50 to 2.50)'
     """
     median, lower, upper = (
-        digits(scale * value) for value in (summary.median, summary.lower, summary.upper)
+        significant(scale * value) for value in (summary.median, summary.lower, summary.upper)
     )
     return median if summary.samples == 1 else f"{median} ({lower} to {upper})"
 
 
-def against(baseline: Summary | None, summary: Summary) -> str:
+def speedup(baseline: FiveNumbers | None, summary: FiveNumbers) -> str:
     """How many times as fast as the baseline."""
-    return "" if baseline is None else f"{digits(baseline.median / summary.median, 2)} x"
+    return "" if baseline is None else f"{significant(baseline.median / summary.median, 2)} x"
 
 
 def footnotes(record: Record) -> str:
@@ -52,8 +52,9 @@ def footnotes(record: Record) -> str:
     ]
     if control["noisy"]:
         lines.append(
-            f"**Noisy machine**: the control varied {digits(control['worst'], 2)}-fold (quartiles "
-            f"{control['spread']:.0%} of the median apart). Measure again on a quiet one."
+            f"**Noisy machine**: the control varied {significant(control['worst'], 2)}-fold "
+            f"(quartiles {control['spread']:.0%} of the median apart). "
+            "Measure again on a quiet one."
         )
     if record["quick"]:
         lines.append("Quick run: fewer samples and rounds, settings guessed, not searched.")
@@ -63,7 +64,7 @@ def footnotes(record: Record) -> str:
     return "\n\n".join(lines)
 
 
-def settings_of(rows: Iterable[Record]) -> str:
+def settings_note(rows: Iterable[Record]) -> str:
     """What "at its best" means, who differs from the job in what, and who never sleeps."""
     rows = list(rows)
     best = [f"{r['name']}: {words(r['settings'])}" for r in rows if r["name"].endswith("best")]
@@ -77,7 +78,7 @@ def settings_of(rows: Iterable[Record]) -> str:
     return "\n\n".join(line for line in lines if line)
 
 
-def train_job(job: Record, peaks: Record) -> str:
+def job_table(job: Record, peaks: Record) -> str:
     """Everyone's epoch, slowest first."""
     found = {r["name"]: summarise(steady(r["rounds"])) for r in job["rows"]}
     baseline = found.get(BASELINE)
@@ -88,13 +89,13 @@ def train_job(job: Record, peaks: Record) -> str:
         rows.append(
             [
                 r["name"],
-                spread(summary),
-                against(baseline, summary),
-                digits(summary.median / job["steps"] * 1e6),
+                median_and_quartiles(summary),
+                speedup(baseline, summary),
+                significant(summary.median / job["steps"] * 1e6),
                 f"{rate / peaks['sgemm_1']:.0%}",
-                digits(r["import_seconds"], 2),
-                digits(r["first_epoch_seconds"]),
-                digits(max(0.0, starts(r["rounds"])), 2),
+                significant(r["import_seconds"], 2),
+                significant(r["first_epoch_seconds"]),
+                significant(max(0.0, starts(r["rounds"])), 2),
                 f"{r['test_accuracy']:.2%}" if "test_accuracy" in r else "",
             ]
         )
@@ -109,40 +110,42 @@ def train_job(job: Record, peaks: Record) -> str:
         "start of a fit, s",
         "test accuracy",
     ]
-    parts = [markdown(head, rows), settings_of(job["rows"]), searched(job["searches"])]
+    parts = [markdown(head, rows), settings_note(job["rows"]), search_note(job["searches"])]
     return "\n\n".join(part for part in parts if part)
 
 
-def epoch(record: Record) -> str:
+def epoch_table(record: Record) -> str:
     """The main job alone, fastest first, as short as it can be said."""
     job = record["jobs"]["mnist"]
     found = {r["name"]: summarise(steady(r["rounds"])) for r in job["rows"]}
     baseline = found.get(BASELINE)
     order = sorted(found, key=lambda name: found[name].median)
-    rows = [[name, spread(found[name]), against(baseline, found[name])] for name in order]
+    rows = [
+        [name, median_and_quartiles(found[name]), speedup(baseline, found[name])] for name in order
+    ]
     head = [job["words"], "s/epoch (quartiles)", "against Keras as called"]
     return "\n\n".join([markdown(head, rows), footnotes(record)])
 
 
-def searched(searches: list[Record]) -> str:
+def search_note(searches: list[Record]) -> str:
     """How many settings each peer's best was chosen from."""
     counts = [f"{s['peer']} {len(s['tried'])} ({words(s['best'])})" for s in searches if s["tried"]]
     return f"Settings tried in short runs, and the best: {'; '.join(counts)}." if counts else ""
 
 
-def hundred(job: Record) -> str:
+def hundred_table(job: Record) -> str:
     rows = []
     for r in job["rows"]:
         seconds = r["rounds"][0]
         early, late = summarise(seconds[1:6]).median, summarise(seconds[-5:]).median
-        rows.append([r["name"], digits(early), digits(late), f"{late / early - 1:+.1%}"])
+        rows.append([r["name"], significant(early), significant(late), f"{late / early - 1:+.1%}"])
     return markdown([job["words"], "epochs 2 to 6, s", "last five, s", "slower by"], rows)
 
 
-def train(record: Record) -> str:
+def train_table(record: Record) -> str:
     p = record["peaks"]
     parts = [
-        hundred(job) if name == HUNDRED else train_job(job, p)
+        hundred_table(job) if name == HUNDRED else job_table(job, p)
         for name, job in record["jobs"].items()
     ]
     rates = ", ".join(
@@ -153,25 +156,31 @@ def train(record: Record) -> str:
     return "\n\n".join([*parts, f"Peaks in the same run, GFLOP/s: {rates}."])
 
 
-def predict(record: Record) -> str:
-    found = {r["name"]: summarise(flat(r["rounds"])) for r in record["rows"]}
+def predict_table(record: Record) -> str:
+    found = {r["name"]: summarise(pooled(r["rounds"])) for r in record["rows"]}
     baseline = found.get(BASELINE)
     rows = [
-        [name, spread(s, 1000), against(baseline, s)]
+        [name, median_and_quartiles(s, 1000), speedup(baseline, s)]
         for name, s in sorted(found.items(), key=lambda item: -item[1].median)
     ]
     head = [f"predicting {record['images']:,} images", "ms (quartiles)", "against Keras as called"]
-    return markdown(head, rows) + "\n\n" + settings_of(record["rows"])
+    return markdown(head, rows) + "\n\n" + settings_note(record["rows"])
 
 
-def startup(record: Record) -> str:
+def startup_table(record: Record) -> str:
     phases = ("whole", "import", "data", "build", "first_epoch")
     rows = []
     for r in sorted(
         record["rows"], key=lambda r: -summarise(s["whole"] for s in r["samples"]).median
     ):
         summaries = [summarise(sample[phase] for sample in r["samples"]) for phase in phases]
-        rows.append([r["name"], spread(summaries[0]), *(digits(s.median) for s in summaries[1:])])
+        rows.append(
+            [
+                r["name"],
+                median_and_quartiles(summaries[0]),
+                *(significant(s.median) for s in summaries[1:]),
+            ]
+        )
     head = [
         "from a new process to its first result",
         "s (quartiles)",
@@ -182,7 +191,7 @@ def startup(record: Record) -> str:
     return markdown([*head, "first epoch"], rows)
 
 
-def memory(record: Record) -> str:
+def memory_table(record: Record) -> str:
     mb = 1e6
     rows = [
         [
@@ -197,24 +206,25 @@ def memory(record: Record) -> str:
     return markdown([*head, "of it the data in another form, MB", "the data, MB"], rows)
 
 
-def accuracy(record: Record) -> str:
+def accuracy_table(record: Record) -> str:
     rows = []
     for r in record["rows"]:
         reached = [run["seconds"] for run in r["runs"] if run["seconds"] is not None]
         epochs = summarise(run["epochs"] for run in r["runs"])
-        time = spread(summarise(reached)) if reached else "never"
+        time = median_and_quartiles(summarise(reached)) if reached else "never"
         share = f"{len(reached)} of {len(r['runs'])}"
-        rows.append([r["name"], time, digits(epochs.median, 2), share])
+        rows.append([r["name"], time, significant(epochs.median, 2), share])
     head = [f"to {record['target']:.0%} of the test images", "s of training (quartiles)"]
     return markdown([*head, "epochs", "seeds that got there"], rows)
 
 
-def kernels(record: Record) -> str:
+def kernels_table(record: Record) -> str:
     names = list(dict.fromkeys(name for row in record["functions"] for name in row["samples"]))
     rows = []
     for row in record["functions"]:
         cells = [
-            spread(summarise(row["samples"][n]), 1e6) if n in row["samples"] else "" for n in names
+            median_and_quartiles(summarise(row["samples"][n]), 1e6) if n in row["samples"] else ""
+            for n in names
         ]
         rows.append([row["name"], *cells])
     text = markdown(["one call", *(f"{name}, us (quartiles)" for name in names)], rows)
@@ -224,13 +234,13 @@ def kernels(record: Record) -> str:
     rows, whole = [], None
     for name, summary in found:
         whole = summary if name.startswith("all on") else whole
-        cost = "" if whole is None else f"{digits(summary.median / whole.median, 2)} x"
-        rows.append([name, spread(summary), cost])
+        cost = "" if whole is None else f"{significant(summary.median / whole.median, 2)} x"
+        rows.append([name, median_and_quartiles(summary), cost])
     head = ["compiled engine, after six epochs", "s/epoch (quartiles)", "time against all on"]
     return text + "\n\n" + markdown(head, rows)
 
 
-def scaling(record: Record) -> str:
+def scaling_table(record: Record) -> str:
     parts = []
     for axis, points in record["axes"].items():
         names = list(dict.fromkeys(r["name"] for point in points for r in point["rows"]))
@@ -239,7 +249,9 @@ def scaling(record: Record) -> str:
             each = {r["name"]: r for r in point["rows"]}
             count = point["job"]["samples"]
             cells = [
-                spread(summarise(steady(each[n]["rounds"])), 1e6 / count) if n in each else ""
+                median_and_quartiles(summarise(steady(each[n]["rounds"])), 1e6 / count)
+                if n in each
+                else ""
                 for n in names
             ]
             rows.append([f"{point['value']:g}", *cells])
@@ -248,13 +260,13 @@ def scaling(record: Record) -> str:
 
 
 TABLES: dict[str, Callable[[Record], str]] = {
-    "train": train,
-    "predict": predict,
-    "startup": startup,
-    "memory": memory,
-    "accuracy": accuracy,
-    "kernels": kernels,
-    "scaling": scaling,
+    "train": train_table,
+    "predict": predict_table,
+    "startup": startup_table,
+    "memory": memory_table,
+    "accuracy": accuracy_table,
+    "kernels": kernels_table,
+    "scaling": scaling_table,
 }
 
 

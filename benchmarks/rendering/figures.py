@@ -19,7 +19,7 @@ import itertools
 from matplotlib import pyplot as plt
 
 from benchmarks.commands.train import HUNDRED, steady
-from benchmarks.stats import Summary, digits, flat, summarise
+from benchmarks.stats import FiveNumbers, pooled, significant, summarise
 
 Record = dict[str, Any]
 OURS, KERAS, OTHERS = "#1b6ca8", "#c44536", "#8a8f98"
@@ -31,7 +31,9 @@ def colour(name: str) -> str:
     return KERAS if name.startswith("Keras") else OTHERS
 
 
-def bars(found: dict[str, Summary], title: str, unit: str, path: Path, scale: float = 1) -> None:
+def bars(
+    found: dict[str, FiveNumbers], title: str, unit: str, path: Path, scale: float = 1
+) -> None:
     """Horizontal bars, the slowest on top, with the median written beside each."""
     names = sorted(found, key=lambda name: found[name].median)
     medians = [scale * found[name].median for name in names]
@@ -43,7 +45,7 @@ def bars(found: dict[str, Summary], title: str, unit: str, path: Path, scale: fl
     axes.set_xscale("log")
     for i, name in enumerate(names):
         axes.annotate(
-            f" {digits(medians[i])}", (scale * found[name].most, i), va="center", fontsize=9
+            f" {significant(medians[i])}", (scale * found[name].most, i), va="center", fontsize=9
         )
     axes.set_xlim(min(medians) / 2, max(scale * s.most for s in found.values()) * 2)
     axes.set_xlabel(f"{unit}, logarithmic; median, least and most")
@@ -53,10 +55,10 @@ def bars(found: dict[str, Summary], title: str, unit: str, path: Path, scale: fl
     plt.close(figure)
 
 
-def train(record: Record, folder: Path) -> Iterable[Path]:
+def train_figures(record: Record, folder: Path) -> Iterable[Path]:
     for name, job in record["jobs"].items():
         if name == HUNDRED:
-            yield hundred(job, folder / "train-hundred.png")
+            yield hundred_figure(job, folder / "train-hundred.png")
             continue
         if not job["rows"]:
             continue
@@ -67,7 +69,7 @@ def train(record: Record, folder: Path) -> Iterable[Path]:
     yield roofline(record, folder / "roofline.png")
 
 
-def hundred(job: Record, path: Path) -> Path:
+def hundred_figure(job: Record, path: Path) -> Path:
     figure, axes = plt.subplots(figsize=(8, 3), layout="constrained")
     for r in job["rows"]:
         seconds = r["rounds"][0]
@@ -116,21 +118,21 @@ def intensity(job: Record) -> float:
     return float(job["flop_per_epoch"] / job["steps"] / (6 * size * count))
 
 
-def predict(record: Record, folder: Path) -> Iterable[Path]:
+def predict_figures(record: Record, folder: Path) -> Iterable[Path]:
     path = folder / "predict.png"
-    found = {r["name"]: summarise(flat(r["rounds"])) for r in record["rows"]}
+    found = {r["name"]: summarise(pooled(r["rounds"])) for r in record["rows"]}
     bars(found, f"Predicting {record['images']:,} images", "ms", path, 1000)
     yield path
 
 
-def startup(record: Record, folder: Path) -> Iterable[Path]:
+def startup_figures(record: Record, folder: Path) -> Iterable[Path]:
     path = folder / "startup.png"
     found = {r["name"]: summarise(s["whole"] for s in r["samples"]) for r in record["rows"]}
     bars(found, "From a new process to the end of its first epoch", "s", path)
     yield path
 
 
-def accuracy(record: Record, folder: Path) -> Iterable[Path]:
+def accuracy_figures(record: Record, folder: Path) -> Iterable[Path]:
     path, found = folder / "accuracy.png", {}
     for r in record["rows"]:
         seconds = [run["seconds"] for run in r["runs"] if run["seconds"] is not None]
@@ -141,7 +143,7 @@ def accuracy(record: Record, folder: Path) -> Iterable[Path]:
         yield path
 
 
-def kernels(record: Record, folder: Path) -> Iterable[Path]:
+def kernels_figures(record: Record, folder: Path) -> Iterable[Path]:
     if record["ablation"]:
         path = folder / "ablation.png"
         found = {r["name"]: summarise(steady(r["rounds"])) for r in record["ablation"]}
@@ -149,11 +151,11 @@ def kernels(record: Record, folder: Path) -> Iterable[Path]:
         yield path
 
 
-def scaling(record: Record, folder: Path) -> Iterable[Path]:
+def scaling_figures(record: Record, folder: Path) -> Iterable[Path]:
     for axis, points in record["axes"].items():
         path = folder / f"scaling-{axis}.png"
         figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-        lines: dict[str, list[tuple[float, Summary]]] = {}
+        lines: dict[str, list[tuple[float, FiveNumbers]]] = {}
         for point in points:
             for r in point["rows"]:
                 summary = summarise(s / point["job"]["samples"] for s in steady(r["rounds"]))
@@ -173,16 +175,16 @@ def scaling(record: Record, folder: Path) -> Iterable[Path]:
 
 
 FIGURES = {
-    "train": train,
-    "predict": predict,
-    "startup": startup,
-    "accuracy": accuracy,
-    "kernels": kernels,
-    "scaling": scaling,
+    "train": train_figures,
+    "predict": predict_figures,
+    "startup": startup_figures,
+    "accuracy": accuracy_figures,
+    "kernels": kernels_figures,
+    "scaling": scaling_figures,
 }
 
 
-def draw(record: Record, folder: Path) -> list[Path]:
+def draw_figures(record: Record, folder: Path) -> list[Path]:
     """All figures of a result; a command without any gives none."""
     folder.mkdir(parents=True, exist_ok=True)
     function = FIGURES.get(record["command"])
