@@ -1,6 +1,7 @@
-"""What a reader of the core meets: the files of the README's reading order and all they import.
+"""What a reader of the core meets: the files of the reading order and all they import.
 
-`python -m tests.reading` prints each file with its lines of code and rewrites the README's table.
+`python -m tests.reading` prints each file with its lines of code and rewrites the table in
+`docs/reading.md`.
 Lines are counted as a line counter counts them: blank lines, comments and docstrings are none.
 What a function imports late is left out: that is the compiled engine, loaded when it is chosen.
 """
@@ -20,7 +21,7 @@ from scratchnet.app import markers
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "scratchnet"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "reading.md"
 BUDGET = 1_200
 """Lines that can be read in an evening."""
 
@@ -81,17 +82,16 @@ def imported(file: Path) -> Iterator[Path]:
         yield from filter(None, found)
 
 
-def named(readme: str) -> list[Path]:
-    """The files of the numbered list under "Reading the core", in its order."""
-    section = readme.split("## Reading the core")[1].split("\n## ")[0]
-    items = re.findall(r"^\d+\. .*$", section, re.MULTILINE)
+def named(page: str) -> list[Path]:
+    """The files of the page's numbered list, in its order."""
+    items = re.findall(r"^\d+\. .*$", page, re.MULTILINE)
     names = re.findall(r"`(?:scratchnet/)?([\w/]+\.py)`", "\n".join(items))
     return [PACKAGE / name for name in names]
 
 
-def met(readme: str) -> dict[Path, str]:
+def met(page: str) -> dict[Path, str]:
     """The named files, then whatever they import and those import in turn; and why each is met."""
-    reasons = dict.fromkeys(named(readme), "in the list")
+    reasons = dict.fromkeys(named(page), "in the list")
     files = list(reasons)
     for file in files:  # grows as it goes
         for found in sorted(set(imported(file)) - reasons.keys()):
@@ -100,11 +100,11 @@ def met(readme: str) -> dict[Path, str]:
     return reasons
 
 
-def table(readme: str) -> str:
-    """The README's sentence and rows."""
-    reasons = met(readme)
+def table(page: str) -> str:
+    """The page's sentence and rows."""
+    reasons = met(page)
     counts = {file: code_lines(file.read_text(encoding="utf-8")) for file in reasons}
-    listed = set(named(readme))
+    listed = set(named(page))
     whole, core = sum(counts.values()), sum(counts[file] for file in listed)
     rows = ["| file | lines of code | met |", "| --- | ---: | --- |"]
     rows += [
@@ -119,10 +119,10 @@ def table(readme: str) -> str:
 
 
 def main() -> None:
-    """Count what a reader of the core meets, and rewrite the README's table."""
-    block = table(README.read_text(encoding="utf-8"))
+    """Count what a reader of the core meets, and rewrite the page's table."""
+    block = table(PAGE.read_text(encoding="utf-8"))
     typer.echo(block)
-    markers.rewrite(README, "reading", block)
+    markers.rewrite(PAGE, "reading", block)
 
 
 if __name__ == "__main__":

@@ -118,8 +118,8 @@ def test_the_kept_report_is_good_and_is_about_this_code():
         assert (ROOT / name).exists()
 
 
-def test_the_readme_shows_the_kept_report():
-    shown = markers.between((ROOT / "README.md").read_text(), "mutation")
+def test_the_page_shows_the_kept_report():
+    shown = markers.between((ROOT / "docs" / "proof.md").read_text(), "mutation")
     assert shown == report.table(json.loads(report.RESULT.read_text())).strip()
 
 

@@ -1,25 +1,25 @@
-"""The evening's reading is counted truly: the README's table is today's, and it is an evening's."""
+"""The evening's reading is counted truly: the page's table is today's, and it is an evening's."""
 
 from __future__ import annotations
 
 import pytest
-from reading import BUDGET, PACKAGE, README, code_lines, imported, met, named, table
+from reading import BUDGET, PACKAGE, PAGE, code_lines, imported, met, named, table
 
 from scratchnet.app import markers
 
 
-def test_the_readme_shows_todays_count():
-    readme = README.read_text(encoding="utf-8")
-    assert markers.between(readme, "reading") == table(readme), "run python -m tests.reading"
+def test_the_page_shows_todays_count():
+    page = PAGE.read_text(encoding="utf-8")
+    assert markers.between(page, "reading") == table(page), "run python -m tests.reading"
 
 
 def test_it_can_be_read_in_an_evening():
-    lines = sum(code_lines(f.read_text()) for f in met(README.read_text(encoding="utf-8")))
+    lines = sum(code_lines(f.read_text()) for f in met(PAGE.read_text(encoding="utf-8")))
     assert lines < BUDGET
 
 
 def test_the_list_begins_with_the_contract_and_ends_with_the_model():
-    files = named(README.read_text(encoding="utf-8"))
+    files = named(PAGE.read_text(encoding="utf-8"))
     assert files[0] == PACKAGE / "engines" / "contract.py" and files[-1] == PACKAGE / "model.py"
     assert all(file.exists() for file in files) and len(files) == len(set(files))
 
