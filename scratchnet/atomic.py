@@ -87,7 +87,12 @@ def replacing(target: Target) -> Iterator[IO[bytes]]:
             temporary = None
         _flush_folder(place)
     except OSError as error:
-        if error.errno is None or error.filename not in (None, temporary, place):
+        if error.errno is None or error.filename not in (
+            None,
+            temporary,
+            place,
+            os.path.dirname(place),
+        ):
             raise  # an error of the block's own, about something else
         raise _named(error, target, old) from error
     finally:

@@ -211,8 +211,8 @@ class Dense(Layer):
         units: int,
         activation: str | Callable[..., Any] | None = None,
         use_bias: bool = True,
-        kernel_initializer: str | Initializer = "glorot_uniform",
-        bias_initializer: str | Initializer = "zeros",
+        kernel_initializer: str | dict[str, Any] | Initializer = "glorot_uniform",
+        bias_initializer: str | dict[str, Any] | Initializer = "zeros",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -257,6 +257,8 @@ class Dense(Layer):
             "units": self.units,
             "activation": self.activation,
             "use_bias": self.use_bias,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
             "name": self.name,
         }
 

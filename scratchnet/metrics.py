@@ -99,6 +99,10 @@ class Metric:
     def reset_state(self) -> None:
         self.total = self.count = 0.0
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this metric again."""
+        return {"name": self.name}
+
 
 class Mean(Metric):
     """The weighted mean of numbers: `update_state(values, sample_weight=None)`.
@@ -168,6 +172,9 @@ class BinaryAccuracy(Metric):
     def values(self, y_true: Array, y_pred: Array) -> Array:
         return np.mean((y_pred > self.threshold) == self.targets(y_true, y_pred), axis=-1)
 
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"threshold": self.threshold}
+
 
 class MeanSquaredError(Metric):
     """The squared difference from the targets, mean over a sample's outputs.
@@ -191,12 +198,15 @@ class FunctionMetric(Metric):
     2.0
     """
 
-    def __init__(self, function: Callable[[Array, Array], Any]):
-        super().__init__(getattr(function, "__name__", "metric"))
+    def __init__(self, function: Callable[[Array, Array], Any], name: str | None = None):
+        super().__init__(name or getattr(function, "__name__", "metric"))
         self.function = function
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         return np.asarray(self.function(y_true, y_pred))
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"function": self.function}
 
 
 def _function(metric: type[Metric]) -> Callable[[Any, Any], Array]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import checkpoint, checks, config, fitting, losses, optimizers, saving
+from scratchnet import checkpoint, checks, config, fitting, losses, optimizers
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
 from scratchnet.checks import Examples, Shape
 from scratchnet.engines import Array, get_engine, reference
@@ -25,6 +25,7 @@ from scratchnet.layers import Input, Layer
 from scratchnet.metrics import Meters, Metric, choose, name_of, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
+from scratchnet.saving import files
 from scratchnet.support import Interruptible, check_choice, reject_unsupported, single_threaded_blas
 
 
@@ -143,13 +144,22 @@ class Sequential(Network):
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: None = None
     ) -> None:
-        """Write the whole model to an `.npz` file; `models.load_model` reads it."""
+        """Write the whole model to an `.npz` file; `models.load_model` reads it.
+
+        A file that is there keeps its permissions, a symbolic link stays one; whatever goes wrong,
+        the old file is as it was.
+
+        Raises:
+            OSError: where the file can't be written.
+            ValueError: for what could not be loaded again, such as a lambda.
+        """
         reject_unsupported("save", zipped=(zipped, None))
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(
                 f"{filepath} is there already: take another name, or overwrite=True."
             )
-        saving.save(filepath, checkpoint.state_of(self))
+        files.check_ending(filepath)
+        files.write_model(filepath, checkpoint.state_of(self))
 
     # --- beyond Keras: what learners and provers look at ------------------------------------------
 

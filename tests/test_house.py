@@ -19,7 +19,10 @@ EVERYTHING = [*CODE, *sorted((ROOT / "benchmarks").rglob("*.py"))]
 FLOORS = (
     # From the ground up: a room imports rooms of lower floors, and within itself what it likes as
     # long as there is no circle. Rooms side by side on a floor don't know each other.
-    ("scratchnet.engines.contract", "scratchnet.atomic", "scratchnet.progress"),
+    (
+        "scratchnet.engines.contract",
+        *("scratchnet.atomic", "scratchnet.progress", "scratchnet.untrusted"),
+    ),
     ("scratchnet.engines.memory", "scratchnet.engines.reference"),
     ("scratchnet.engines.compiled",),
     ("scratchnet.engines.choice",),
@@ -30,6 +33,7 @@ FLOORS = (
     ("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
     ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers", "scratchnet.metrics"),
     ("scratchnet.model", "scratchnet.loss_functions", "scratchnet.callbacks"),
+    ("scratchnet.saving.objects",),
     ("scratchnet.fitting", "scratchnet.checkpoint", "scratchnet.summary"),
     ("scratchnet.sequential",),
     ("scratchnet.models",),
@@ -61,6 +65,7 @@ ROOMS = {
         "summary": "the table of model.summary, which needs rich",
         "support": "small tools",
         "testing": "batteries, strategies, the museum",
+        "untrusted": "bytes from strangers",
     },
 }
 
