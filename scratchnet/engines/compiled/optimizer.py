@@ -31,6 +31,7 @@ from scratchnet.engines.compiled.vector import (
     sqrt,
     store,
     sum_lanes,
+    where_ge,
     where_lt,
     zeros,
 )
@@ -41,6 +42,12 @@ def hyperparameters(net, rate):
     """What `update_weights` is told: the optimizer, this batch's rate, and the net's constants."""
     c = net.constants
     return net.optimizer, c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4], c[5]
+
+
+@jitted
+def maximum(x, y):
+    """The larger one; NaN where one of them is, as `np.maximum`."""
+    return where_ge(x, x, where_lt(y, x, x, y), x)
 
 
 @jitted
@@ -62,7 +69,7 @@ def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
             store(M, i + 2 * slot_stride, v)
             if code == AMSGRAD:
                 v_hat = load(M, i + 3 * slot_stride, g)
-                v = where_lt(v, v_hat, v_hat, v)
+                v = maximum(v_hat, v)
                 store(M, i + 3 * slot_stride, v)
             w = fma(-(m * splat(rate, g)), reciprocal(sqrt(v) + splat(epsilon, g)), w)
         else:
