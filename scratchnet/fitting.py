@@ -163,7 +163,8 @@ class Runner:
             loss, outputs = self.model.train_step(batch)
         self.meters.update(batch, loss, outputs)
         self.loss = float(loss)
-        return at + 1, "" if math.isfinite(loss) else trouble_of(loss)
+        fine = math.isfinite(loss) and bool(np.isfinite(self.model.theta).all())
+        return at + 1, "" if fine else trouble_of(loss)
 
 
 def unwarned() -> np.errstate:

@@ -8,6 +8,8 @@ outputs is a loop over rows.
 
 from __future__ import annotations
 
+import numpy as np
+
 from scratchnet.engines.compiled import vector
 from scratchnet.engines.compiled.records import EPSILON, SMALLEST_GRADIENT, jitted
 from scratchnet.engines.compiled.vector import (
@@ -40,10 +42,10 @@ LOSSES = {
 
 @jitted
 def activation_forward(code, z):
-    """A = f(Z), for the activations that look at one number."""
+    """A = f(Z), for the activations of single numbers; NaN stays NaN."""
     zero, one = splat(0.0, z), splat(1.0, z)
     if code == RELU:
-        return where_gt(z, zero, z, zero)
+        return where_ge(zero, z, zero, z)
     if code == SIGMOID:
         e = vector.exp(-fabs(z))
         return where_ge(z, zero, one, e) / (one + e)
@@ -196,9 +198,9 @@ def loss_and_gradient(M, code, f, t, d, K, stride, dl):
 
 @jitted
 def argmax(M, a, K, stride, like):
-    """The lowest k whose A_k is the largest, as a float."""
-    best, which = load(M, a, like), splat(0.0, like)
-    for k in range(1, K):
+    """The lowest k whose A_k is the largest, as a float; NaN is less than any, as in TensorFlow."""
+    best, which = splat(-np.inf, like), splat(0.0, like)
+    for k in range(K):
         x = load(M, a + k * stride, like)
         which = where_gt(x, best, splat(float(k), like), which)
         best = where_gt(x, best, x, best)

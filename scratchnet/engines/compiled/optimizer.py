@@ -30,6 +30,7 @@ from scratchnet.engines.compiled.vector import (
     sqrt,
     store,
     sum_lanes,
+    where_ge,
     where_lt,
     zeros,
 )
@@ -67,6 +68,12 @@ def hyperparameters(net, rate):
 
 
 @jitted
+def maximum(x, y):
+    """The larger one; NaN where one of them is, as `np.maximum`."""
+    return where_ge(x, x, where_lt(y, x, x, y), x)
+
+
+@jitted
 def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
     """One optimizer step on n weights from `at` on, as `sgd` and `adam` of the reference; clears
     their gradient. `nonfinite` becomes NaN with the first weight that is not finite."""
@@ -85,7 +92,7 @@ def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
             store(M, i + 2 * slot_stride, v)
             if code == AMSGRAD:
                 v_hat = load(M, i + 3 * slot_stride, g)
-                v = where_lt(v, v_hat, v_hat, v)
+                v = maximum(v_hat, v)
                 store(M, i + 3 * slot_stride, v)
             w = fma(-(m * splat(rate, g)), reciprocal(sqrt(v) + splat(epsilon, g)), w)
         else:
