@@ -138,7 +138,7 @@ OUT_OF_SCOPE = (
         r"|.*ObjectSharingScope|metrics\.metrics_utils\..*|.*\.squeeze_or_expand_to_same_rank"
         r"|trainers\..*(Adapter|CompileLoss|CompileMetrics|EpochIterator|PyDataset|_adapter)"
         r"|.*\.(class_weight_to_sample_weights|validate_float_arg|build_pos_neg_masks)"
-        r"|.*\.overwrite_with_gradient|.*call_context_arg\w*",
+        r"|.*\.overwrite_with_gradient|.*call_context_arg\w*|utils\.io_utils\..*|'_[A-Z]\w+'",
     ),
     ("exported formats", r"export(\..*)?|.*\.export|legacy\..*"),
 )
@@ -159,6 +159,8 @@ BY_NAME: dict[str, str] = {
     "*float16*": "mixed precision and policies of types",
     "layers/core/dense::*::test_quantize_*": "quantisation and low-rank adapters",
     "layers/layer::*::test_*track*": "Keras's inner workings",
+    "layers/layer::*_error_*8_call": "quantisation and low-rank adapters",
+    "layers/layer::*_error_*quantize*": "quantisation and low-rank adapters",
     "layers/reshaping/flatten::*::*_dynamic_dimenstions": "an axis of unknown length",
     "models/cloning::*_functional": "functional graphs, or a model by subclassing",
     "models/sequential::*::test_dict_inputs": "several inputs or outputs",
