@@ -13,7 +13,7 @@ import re
 import numpy as np
 import pytest
 
-from scratchnet import activations, config, layers, losses, optimizers
+from scratchnet import activations, config, initializers, layers, losses, optimizers
 from scratchnet.engines import reference
 from scratchnet.losses import (
     CategoricalCrossentropy,
@@ -199,12 +199,14 @@ def test_dense_has_a_kernel_and_a_bias_unless_told_otherwise():
         "kernel": (3, 4),
         "bias": (4,),
     }
-    assert layer.get_config() == {
-        "units": 4,
-        "activation": "tanh",
-        "use_bias": True,
-        "name": "hidden",
+    config = layer.get_config()
+    assert {key: config.pop(f"{key}_initializer")["class_name"] for key in ("kernel", "bias")} == {
+        "kernel": "GlorotUniform",
+        "bias": "Zeros",
     }
+    assert config == {"units": 4, "activation": "tanh", "use_bias": True, "name": "hidden"}
+    drawn = layers.Dense(4, kernel_initializer=initializers.HeNormal(seed=3)).get_config()
+    assert layers.Dense(**drawn).kernel_initializer.seed == 3
     bare = layers.Dense(4, use_bias=False)
     assert list(bare.parameters((3,))) == ["kernel"] and bare.activation == "linear"
     assert not bare.get_config()["use_bias"] and layer.compute_output_shape((3,)) == (4,)
