@@ -93,7 +93,7 @@ class RunFolder:
         for name, scores in outcome.scores.items():
             arrays |= {f"{name}_outputs": scores.outputs, f"{name}_logits": scores.logits}
         with atomic.replacing(self.path / ANSWERS) as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            np.savez_compressed(file, **arrays)
 
     def save_picture(self, name: str, figure: Figure) -> str:
         """Write `pictures/name.png`; its path within the folder."""
