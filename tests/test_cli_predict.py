@@ -28,10 +28,10 @@ def mine(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "mine"
     data = digits.load_data()
     job = run_training.RunSettings(epochs=30, engine="reference")
-    folder = run_folder.RunFolder(path, "train")
     outcome = run_training.train_solo(data, job)
-    folder.save_model(outcome.model)
-    folder.save_result(a_result(settings={"engine": "reference"}))
+    with run_folder.RunFolder(path, "train") as folder:
+        folder.save_model(outcome.model)
+        folder.save_result(a_result(settings={"engine": "reference"}))
     return path
 
 

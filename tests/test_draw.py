@@ -32,9 +32,9 @@ SPARSE = "sparse_categorical_crossentropy"
 
 def written(path, model, **result):
     """A run of this model."""
-    folder = run_folder.RunFolder(path, "train")
-    folder.save_model(model)
-    folder.save_result(a_result(**result))
+    with run_folder.RunFolder(path, "train") as folder:
+        folder.save_model(model)
+        folder.save_result(a_result(**result))
     return run_folder.read_run(path)
 
 

@@ -24,7 +24,7 @@ from scratchnet import atomic, models
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import MISTAKE, UserError
-from scratchnet.app.cli.screen import say
+from scratchnet.app.cli.screen import print_line, say
 from scratchnet.app.text import dimensions, to_json
 from scratchnet.engines import reference
 from scratchnet.sequential import Sequential
@@ -144,11 +144,7 @@ def predict(
 
 def load_network(path: Path) -> Sequential:
     """The network of a run, finished or not, or of a model's file, if it reads 28 x 28 pixels."""
-    network = (
-        models.load_model(path)
-        if path.is_file()
-        else run_folder.read_run(path, partial=True).model()
-    )
+    network = models.load_model(path) if path.is_file() else run_folder.read_run(path).model()
     takes, gives = network.input_shape[1:], network.output_shape[1:]
     if math.prod(side or 0 for side in takes) != 28 * 28 or gives != (10,):
         raise UserError(
@@ -210,7 +206,7 @@ def _print_reading(console: Console, reading: Reading, picture: bool) -> None:
     else:
         line = f"{reading.image}: {reading.digit} ({reading.confidence:.1%})"
     style = "bold" if not reading.warnings else "bold yellow"
-    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+    print_line(line, console, style)
 
 
 def picture_of(pixels: Pixels, console: Console) -> Text:
