@@ -7,6 +7,7 @@ so that `utils.set_random_seed` works as in Keras. It knows no layer, no loss an
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 import threading
 from collections.abc import Iterable, Mapping
@@ -52,6 +53,21 @@ def one_hot(labels: Array, classes: int, dtype: np.dtype[Any]) -> Array:
     return (labels[..., None] == np.arange(classes)).astype(dtype)
 
 
+def same_rank(a: Array, b: Array) -> tuple[Array, Array]:
+    """Two arrays brought to as many axes by a last axis of 1, where one has one axis more: a vector
+    gets it, anything else loses it.  Source: Keras, losses/loss.py, squeeze_or_expand_to_same_rank.
+
+    >>> a, b = same_rank(np.ones(3), np.ones((3, 1)))
+    >>> a.shape, b.shape
+    ((3, 1), (3, 1))
+    """
+    if a.ndim == b.ndim + 1 and a.shape[-1] == 1:
+        return (a, b[:, None]) if b.ndim == 1 else (a[..., 0], b)
+    if b.ndim == a.ndim + 1 and b.shape[-1] == 1:
+        return (a[:, None], b) if a.ndim == 1 else (a, b[..., 0])
+    return a, b
+
+
 def through_float32(value: float) -> float:
     """The float32 nearest to a Python float: what `tf.cast(value, "float64")` makes of it.
 
@@ -59,6 +75,40 @@ def through_float32(value: float) -> float:
     0.8999999761581421
     """
     return float(np.float32(value))
+
+
+def snake_case(name: str) -> str:
+    """The name that Keras gives to what is called so.  Source: Keras, utils/naming.py.
+
+    >>> snake_case("MeanSquaredError"), snake_case("<lambda>")
+    ('mean_squared_error', 'lambda')
+    """
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+_names: dict[str, int] = {}
+
+
+def unique_name(stem: str) -> str:
+    """`stem`, and from its second use in this process on `stem_1`, `stem_2`, as Keras names what
+    was given no name.
+
+    >>> forget_names()
+    >>> unique_name("auc"), unique_name("auc")
+    ('auc', 'auc_1')
+    """
+    count = _names.get(stem, 0)
+    _names[stem] = count + 1
+    return f"{stem}_{count}" if count else stem
+
+
+def forget_names() -> None:
+    """Begin to count names anew, as Keras's `clear_session` does.
+
+    >>> forget_names()
+    """
+    _names.clear()
 
 
 def check_choice(what: str, name: Any, names: Iterable[str]) -> str:
@@ -86,6 +136,47 @@ def resolve(what: str, identifier: Any, table: Mapping[str, Any]) -> str:
         if value is identifier:
             return name
     return check_choice(what, identifier, table)
+
+
+def instance(what: str, identifier: Any, table: Mapping[str, Any]) -> Any:
+    """What Keras's `get` returns: an object for a class, its name or its config; the function of
+    that name; None for None; and whatever else can be called as it is.
+
+    Raises:
+        ValueError: for anything else.
+
+    >>> instance("number type", "int", {"int": int}), instance("number type", 1.5.hex, {})()
+    (0, '0x1.8000000000000p+0')
+    """
+    found = identifier
+    if isinstance(identifier, Mapping):
+        name, config = identifier.get("class_name"), identifier.get("config")
+        if name != "function":
+            return table[check_choice(what, name, table)].from_config(config or {})
+        found = config
+    if isinstance(found, str):
+        found = table[check_choice(what, found, table)]
+    if found is None or (callable(found) and not isinstance(found, type)):
+        return found
+    if isinstance(found, type) and callable(found):
+        return found()
+    raise ValueError(
+        f"{what}={identifier!r:.80}: expected one of {', '.join(map(repr, table))}, or an object."
+    )
+
+
+def serialized(room: str, thing: Any) -> dict[str, Any]:
+    """A thing of a room as Keras writes it: its class's name and config, or its own name.
+
+    >>> serialized("losses", abs)["config"]
+    'abs'
+    """
+    if hasattr(thing, "get_config"):
+        name, config = type(thing).__name__, thing.get_config()
+        config = {k: serialized(room, v) if callable(v) else v for k, v in config.items()}
+        return {"module": room, "class_name": name, "config": config, "registered_name": None}
+    kind = {"module": "builtins", "class_name": "function"}
+    return kind | {"config": thing.__name__, "registered_name": "function"}
 
 
 def reject_unsupported(owner: str, **arguments: tuple[Any, Any]) -> None:
