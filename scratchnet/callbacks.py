@@ -21,6 +21,7 @@ from scratchnet import metrics
 from scratchnet.checks import check_option
 from scratchnet.config import floatx
 from scratchnet.metrics.meters import Meters, flat_logs
+from scratchnet.progress import progress_bar
 from scratchnet.support import reject_unsupported
 
 Logs = dict[str, Any]
@@ -542,18 +543,7 @@ class Progress:
         if self.verbose and epoch is not None and self.epochs > 1:
             print(f"Epoch {epoch + 1}/{self.epochs}")
         if self.verbose == 1 and sys.stdout.isatty():
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeRemainingColumn,
-            )
-
-            numbers = TextColumn("{task.description}")
-            self.bar = Progress(
-                MofNCompleteColumn(), BarColumn(30), TimeRemainingColumn(), numbers, transient=True
-            )
+            self.bar = progress_bar(unit="steps")
             self.task = self.bar.add_task("", total=self.steps)
             self.bar.start()
 

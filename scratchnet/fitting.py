@@ -20,7 +20,7 @@ from scratchnet.layers import Dense, Flatten, Layer, Rescaling
 from scratchnet.losses import Loss
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
-from scratchnet.optimizers import SGD, Adam
+from scratchnet.optimizers import OPTIMIZERS
 from scratchnet.support import through_float32
 
 SECONDS_PER_CALL = 0.1
@@ -28,12 +28,6 @@ SECONDS_PER_CALL = 0.1
 
 STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
 """What a compiled call stands in for; a model that overrides any of these is stepped."""
-
-SLOTS = {
-    "adam": {"m": "momentum", "v": "velocity", "v_hat": "velocity_hat"},
-    "sgd": {"velocity": "momentum"},
-}
-"""The engine's name of a slot -> ours (which is Keras's)."""
 
 
 def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
@@ -75,8 +69,8 @@ def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
     # A subclass may compute something else, and must be stepped.
-    kind = {Adam: "adam", SGD: "sgd"}.get(type(model.optimizer))
-    if stack is None or kind is None or model.objective.function not in model.engine.losses:
+    known = type(model.optimizer) in OPTIMIZERS.values()
+    if stack is None or not known or model.objective.function not in model.engine.losses:
         return None
     scale, offset, specs = stack
     return Plan(
@@ -86,7 +80,7 @@ def plan_of(model: Network) -> Plan | None:
         layers=specs,
         loss=model.objective.function,
         reads=model.objective.reads,
-        optimizer=kind,
+        optimizer=model.optimizer.rule,
         constants=model.optimizer.constants(),
     )
 
@@ -114,11 +108,10 @@ class Runner:
         uneven = uneven or loss.counted(data.y[:1]) is not None
         if plan is None or uneven or not countable(self.meters, data, loss.sparse):
             return None
-        slots, names = model.optimizer.slots, SLOTS[plan.optimizer]
         return model.engine.fused.open(
             plan,
             model.theta,
-            {theirs: slots[ours] for theirs, ours in names.items() if ours in slots},
+            model.optimizer.slots,
             flat(data.x),
             targets(model, data),
             data.weights,

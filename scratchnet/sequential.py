@@ -24,7 +24,6 @@ from scratchnet import (
     fitting,
     losses,
     optimizers,
-    saving,
 )
 from scratchnet import metrics as metrics_room
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
@@ -35,6 +34,7 @@ from scratchnet.layers import Input, Layer
 from scratchnet.metrics.meters import Meters, flat_logs, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
+from scratchnet.saving import files
 from scratchnet.support import Interruptible, check_choice, reject_unsupported, single_threaded_blas
 
 
@@ -153,13 +153,22 @@ class Sequential(Network):
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: None = None
     ) -> None:
-        """Write the whole model to an `.npz` file; `models.load_model` reads it."""
+        """Write the whole model to an `.npz` file; `models.load_model` reads it.
+
+        A file that is there keeps its permissions, a symbolic link stays one; whatever goes wrong,
+        the old file is as it was.
+
+        Raises:
+            OSError: where the file can't be written.
+            ValueError: for what could not be loaded again, such as a lambda.
+        """
         reject_unsupported("save", zipped=(zipped, None))
         if not overwrite and os.path.exists(filepath):
             raise FileExistsError(
                 f"{filepath} is there already: take another name, or overwrite=True."
             )
-        saving.save(filepath, checkpoint.state_of(self))
+        files.check_ending(filepath)
+        files.write_model(filepath, checkpoint.state_of(self))
 
     # --- beyond Keras: what learners and provers look at ------------------------------------------
 

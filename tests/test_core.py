@@ -199,12 +199,12 @@ def test_dense_has_a_kernel_and_a_bias_unless_told_otherwise():
         "kernel": (3, 4),
         "bias": (4,),
     }
-    assert layer.get_config() == {
-        "units": 4,
-        "activation": "tanh",
-        "use_bias": True,
-        "name": "hidden",
+    config = layer.get_config()
+    initializers = {
+        key: config.pop(f"{key}_initializer")["class_name"] for key in ("kernel", "bias")
     }
+    assert config == {"units": 4, "activation": "tanh", "use_bias": True, "name": "hidden"}
+    assert initializers == {"kernel": "GlorotUniform", "bias": "Zeros"}
     bare = layers.Dense(4, use_bias=False)
     assert list(bare.parameters((3,))) == ["kernel"] and bare.activation == "linear"
     assert not bare.get_config()["use_bias"] and layer.compute_output_shape((3,)) == (4,)

@@ -33,7 +33,7 @@ from scratchnet.losses.separable import (
     KLDivergence,
     MeanAbsoluteError,
 )
-from scratchnet.support import instance, serialized
+from scratchnet.registry import instance, serialized
 
 __all__ = [
     "CLASSES",

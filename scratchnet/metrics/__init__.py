@@ -58,7 +58,8 @@ from scratchnet.metrics.errors import (
 )
 from scratchnet.metrics.meters import Meters
 from scratchnet.metrics.metric import Mean, MeanMetricWrapper, Metric, Sum
-from scratchnet.support import check_choice, instance, serialized, snake_case
+from scratchnet.registry import instance, serialized
+from scratchnet.support import check_choice, snake_case
 
 __all__ = [
     "ACCURACY",

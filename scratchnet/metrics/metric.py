@@ -15,7 +15,8 @@ import numpy as np
 from scratchnet import initializers
 from scratchnet.config import float_type
 from scratchnet.engines import Array
-from scratchnet.support import same_rank, snake_case, unique_name
+from scratchnet.registry import unique_name
+from scratchnet.support import same_rank, snake_case
 
 
 class Variable(np.ndarray[Any, np.dtype[Any]]):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import typer
 from rich.console import Console
 
-from scratchnet.app import runs
-from scratchnet.app.cli import options, work
-from scratchnet.app.cli.door import DIFFERS
+from scratchnet.app import run_folder, run_training
+from scratchnet.app.cli import inputs, options
+from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import busy
-from scratchnet.app.runs import OURS
-
-if TYPE_CHECKING:
-    from scratchnet.datasets import Choice
-    from scratchnet.engines import Array
+from scratchnet.app.run_training import OURS
+from scratchnet.app.text import to_json
+from scratchnet.datasets import Choice
+from scratchnet.engines import Array
 
 EXAMPLES = """**Examples**
 
@@ -37,8 +36,8 @@ ROUNDING = 1e-5
 
 
 def evaluate(
-    run: options.RunFolder,
-    data: options.Data = None,
+    run: options.RunPath,
+    data: options.DataPath = None,
     limit: options.Limit = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -48,36 +47,36 @@ def evaluate(
     On the run's own test set unless --data names another; the figures must then be those that the
     run wrote down.
     """
-    kept = runs.read(run)
+    kept = run_folder.read_run(run)
     with busy("Evaluating ...", quiet):
-        choice = work.data_of(kept, data, limit, quiet)
+        choice = inputs.data_of_run(kept, data, limit, quiet)
         found = {"run": str(run), **_tested(kept, choice)}
     if as_json:
-        typer.echo(runs.as_json(found), nl=False)
+        typer.echo(to_json(found), nl=False)
     else:
-        _show(found, quiet)
+        _print_digits(found, quiet)
     if found["as_in_result"] == "no":
         raise typer.Exit(DIFFERS)
 
 
-def _tested(run: runs.Run, choice: Choice) -> dict[str, Any]:
+def _tested(run: run_folder.SavedRun, choice: Choice) -> dict[str, Any]:
     """The figures of all of the test set, and of each digit."""
     x, y = choice.data[1]
     model = run.model(x.shape[1:])
-    tested = model.evaluate(x, y, batch_size=runs.TEST_BATCH, verbose=0, return_dict=True)
+    tested = model.evaluate(x, y, batch_size=run_training.TEST_BATCH, verbose=0, return_dict=True)
     return {
-        "data": work.described(choice),
+        "data": inputs.identity(choice),
         "loss": tested["loss"],
         "accuracy": tested["accuracy"],
         "as_in_result": _as_written(run, choice, tested),
-        "digits": digits(y, runs.scores_of(model, x).answers),
+        "digits": per_digit(y, run_training.scores_of(model, x).answers),
     }
 
 
-def _as_written(run: runs.Run, choice: Choice, tested: dict[str, float]) -> str | None:
+def _as_written(run: run_folder.SavedRun, choice: Choice, tested: dict[str, float]) -> str | None:
     """How these figures agree with the run's own; None where they are of other data."""
     told, data = run.result.get(OURS), run.result.get("data", {})
-    if told is None or data.get("test_sha256") != work.digest(choice.data):
+    if told is None or data.get("test_sha256") != inputs.test_set_digest(choice.data):
         return None
     if (told["test_loss"], told["test_accuracy"]) == (tested["loss"], tested["accuracy"]):
         return "exactly"
@@ -85,10 +84,10 @@ def _as_written(run: runs.Run, choice: Choice, tested: dict[str, float]) -> str 
     return "up to rounding" if near and told["test_accuracy"] == tested["accuracy"] else "no"
 
 
-def digits(truth: Array, answers: Array) -> list[dict[str, Any]]:
+def per_digit(truth: Array, answers: Array) -> list[dict[str, Any]]:
     """For each class: how many there are, precision, recall, and what it is mostly taken for.
 
-    >>> digits(np.array([0, 0, 1]), np.array([0, 1, 1]))[1]
+    >>> per_digit(np.array([0, 0, 1]), np.array([0, 1, 1]))[1]
     {'digit': 1, 'images': 1, 'precision': 0.5, 'recall': 1.0, 'taken_for': None, 'times': 0}
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -112,7 +111,7 @@ def digits(truth: Array, answers: Array) -> list[dict[str, Any]]:
     ]
 
 
-def _show(found: dict[str, Any], quiet: bool) -> None:
+def _print_digits(found: dict[str, Any], quiet: bool) -> None:
     """The table of digits, and a line with the figures of all."""
     from rich import box
     from rich.table import Table

@@ -1,7 +1,7 @@
 """What a command shows on its way: standard error only, so that results can be piped.
 
 On a terminal it is a bar with the time left, elsewhere plain lines; rich respects NO_COLOR and the
-width. A quiet screen shows nothing, a verbose one also how long each stretch took.
+width. A quiet screen shows nothing, a verbose one also how long each phase took.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
-from scratchnet.app.runs import OURS, SHOWN, Histories, Watch
+from scratchnet.app.run_training import OURS, SHOWN, Histories, ProgressListener
+from scratchnet.progress import progress_bar
 
 
 def say(text: str, style: str | None = None) -> None:
@@ -53,11 +54,11 @@ def without_chatter() -> Iterator[None]:
             os.close(kept)
 
 
-class Screen(Watch):
+class Screen(ProgressListener):
     """Progress on standard error: bars with the time left on a terminal, plain lines elsewhere."""
 
     PAUSE = 10.0
-    """Seconds between plain lines within a stretch."""
+    """Seconds between plain lines within a phase."""
 
     def __init__(self, quiet: bool = False, verbose: bool = False):
         self.console = Console(stderr=True, quiet=quiet)
@@ -68,15 +69,8 @@ class Screen(Watch):
         self.header_due = True
 
     def __enter__(self) -> Screen:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-        from rich.progress import TimeRemainingColumn as Left
-
         if self.console.is_terminal and not self.console.quiet:
-            # Four times a second is live enough, and takes no time from what is being timed.
-            columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(None), Left()
-            self.bar = Progress(
-                *columns, console=self.console, transient=True, refresh_per_second=4, expand=True
-            )
+            self.bar = progress_bar(self.console)
             self.bar.start()
         return self
 
