@@ -67,7 +67,7 @@ def test_a_survivor_is_explained_by_its_own_change_only():
     known = survivors.Survivor("layers.py", "(len(X), -1)", "(len(X), -2)", "the same")
     line = "return X.reshape(len(X), -1), X.shape"
     assert known.explains("layers.py", line, "return X.reshape(len(X), - 2), X.shape")
-    assert not known.explains("losses.py", line, "return X.reshape(len(X), - 2), X.shape")
+    assert not known.explains("losses/loss.py", line, "return X.reshape(len(X), - 2), X.shape")
     assert not known.explains("layers.py", line, "return X.reshape(len(X), 1), X.shape")
     assert not known.explains("layers.py", "x", "y")
 

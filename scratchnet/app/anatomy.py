@@ -413,7 +413,7 @@ def _scalars(calls: Calls) -> dict[str, float]:
 
 
 def _head(calls: Calls) -> tuple[Operation, dict[str, float]]:
-    """The same logits under each reading of a sigmoid head (`losses.py`), and each one's loss."""
+    """The same logits under each reading of a sigmoid head (`losses/loss.py`), with losses."""
     (taken,) = calls.of(Objective.value_and_gradient)
     n = len(calls.of(Dense.forward))
     Z, A, y = (taken.given[name] for name in ("Z", "A", "y"))

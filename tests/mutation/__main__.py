@@ -24,7 +24,7 @@ FILES = (
     "activations.py",
     "initializers.py",
     "layers.py",
-    "losses.py",
+    "losses/loss.py",
     "objective.py",
     "optimizers.py",
     "model.py",
