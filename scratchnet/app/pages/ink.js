@@ -22,7 +22,10 @@ function drawStrokes(context, strokes, side, pen = PEN) {
       const [nextX, nextY] = points[i + 1];
       context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     }
-    context.lineTo(...points[points.length - 1]); // a dot, where there is but one point
+    const [x, y] = points[points.length - 1];
+    // A dot is a short line, because Chromium draws none that has no length.
+    const dot = points.every((point) => point[0] === x && point[1] === y);
+    context.lineTo(dot ? x + 0.01 : x, y);
     context.stroke();
   }
 }
