@@ -13,16 +13,15 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from benchmarks.contestants import Contestant, Entry, Settings, words
-from benchmarks.images import Images
-from benchmarks.job import Job
-from benchmarks.machine import Control, environment
+from benchmarks.image_sets import ImageSets
+from benchmarks.job import BenchmarkJob
+from benchmarks.machine import Control, describe_machine
 from benchmarks.oracle import Oracle
 from benchmarks.protocol import LeftOut, Process
 
@@ -31,7 +30,7 @@ PAUSE = 0.1
 BUSY = 0.05
 """CPU seconds used for each second of waiting from which on a peer is stopped between turns."""
 
-SEARCHED = 6_400
+SEARCH_SAMPLES = 6_400
 """Samples of the short runs in which settings are searched."""
 
 Row = dict[str, Any]
@@ -55,17 +54,12 @@ class Arena:
     def __enter__(self) -> Arena:
         self.scratch = tempfile.TemporaryDirectory(prefix="benchmarks-")
         self.folder = Path(self.scratch.name)
-        self.images = Images(self.folder)
+        self.images = ImageSets(self.folder)
         self.oracle = Oracle(self.folder)
         self.say(f"Data: {self.images.origin}")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.dismiss()
         self.scratch.cleanup()
 
@@ -80,7 +74,7 @@ class Arena:
         """What belongs beside the samples of a command."""
         return {
             "data": self.images.origin,
-            "environment": environment(),
+            "environment": describe_machine(),
             "control": self.control.report(),
             "left_out": self.left_out,
             "whole_seconds": time.perf_counter() - self.began,
@@ -112,7 +106,7 @@ class Arena:
     # --- before the clock -------------------------------------------------------------------------
 
     def prepare(
-        self, contestant: Contestant, job: Job, title: str = "", first: bool = False
+        self, contestant: Contestant, job: BenchmarkJob, title: str = "", first: bool = False
     ) -> Row | None:
         """A row for a contestant that is ready and right; None for one that was left out.
 
@@ -144,7 +138,7 @@ class Arena:
             "fits": [],
         }
 
-    def check(self, process: Process, job: Job) -> dict[str, Any]:
+    def check(self, process: Process, job: BenchmarkJob) -> dict[str, Any]:
         """Compare its weights with the reference; `LeftOut` if they are wrong."""
         adam, path = process.hello["adam"], self.folder / "weights.npz"
         order = str(self.oracle.order(job, adam))
@@ -154,7 +148,7 @@ class Arena:
             raise LeftOut(process.peer, "wrong result", verdict.words)
         return {"share": verdict.share, "words": verdict.words, "seconds": seconds}
 
-    def check_outputs(self, process: Process, job: Job) -> None:
+    def check_outputs(self, process: Process, job: BenchmarkJob) -> None:
         """Compare its predictions with the reference; `LeftOut` if they are wrong."""
         path = self.folder / "outputs.npz"
         process.ask("predict", repeats=1, seconds=0, to=str(path))
@@ -193,10 +187,10 @@ class Arena:
 
     # --- the best settings ------------------------------------------------------------------------
 
-    def search(self, entry: Entry, job: Job) -> list[dict[str, Any]]:
+    def search(self, entry: Entry, job: BenchmarkJob) -> list[dict[str, Any]]:
         """Short runs of each of a peer's settings: `settings` and `seconds` of those that ran."""
-        short, tried = job.shorter(SEARCHED), []
-        for settings in entry.searched:
+        short, tried = job.shorter(SEARCH_SAMPLES), []
+        for settings in entry.search_space:
             contestant = Contestant(entry.peer, f"{entry.title}, {words(settings)}", settings)
             row = self.prepare(contestant, short, "search")
             if row is None:

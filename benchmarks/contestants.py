@@ -35,7 +35,7 @@ class Entry:
     quick: bool = True
 
     @property
-    def searched(self) -> tuple[Settings, ...]:
+    def search_space(self) -> tuple[Settings, ...]:
         """All settings to try, as called first."""
         others = [settings for settings in self.candidates if settings != self.called]
         return (self.called, *others)
@@ -124,12 +124,12 @@ def ours(threads: int) -> tuple[Contestant, ...]:
     """scratchnet's rows; `threads` is what the machine has."""
     rows = [
         Contestant("scratchnet", "scratchnet, reference engine", {"engine": "reference"}),
-        compiled(1),
+        compiled_contestant(1),
     ]
-    return tuple(rows + ([compiled(threads)] if threads > 1 else []))
+    return tuple(rows + ([compiled_contestant(threads)] if threads > 1 else []))
 
 
-def compiled(threads: int) -> Contestant:
+def compiled_contestant(threads: int) -> Contestant:
     words = f"scratchnet, compiled, {threads} thread{'s' if threads > 1 else ''}"
     return Contestant("scratchnet", words, {"engine": "compiled", "threads": threads})
 

@@ -1,9 +1,10 @@
 """The work itself, the same for every peer: network, data, order, start.
 
-A `Job` travels as JSON to each peer's process, which loads the arrays and draws the initial weights
-with the functions here, so that all begin with the same numbers. Everything is NumPy, nothing is
-timed. The loss is softmax cross-entropy on the pre-activations of the last layer, which is what the
-Keras script trains on TensorFlow; Adam has Keras's defaults. Read `peers/base.py` next.
+A `BenchmarkJob` travels as JSON to each peer's process, which loads the arrays and draws the
+initial weights with the functions here, so that all begin with the same numbers. Everything is
+NumPy, nothing is timed. The loss is softmax cross-entropy on the pre-activations of the last layer,
+which is what the Keras script trains on TensorFlow; Adam has Keras's defaults. Read `peers/base.py`
+next.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ LEARNING_RATE, BETA_1, BETA_2 = 0.001, 0.9, 0.999
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchmarkJob:
     """One piece of work.
 
     Attributes:
         inputs: `"scaled"` to [0, 1], `"standardised"`, or `"bytes"`, scaled inside the model.
-        images: the name of a set that `Images` wrote.
+        images: the name of a set that `ImageSets` wrote.
         checked: numbers of steps after which weights are compared with the reference.
     """
 
@@ -45,7 +46,7 @@ class Job:
     checked: tuple[int, ...] = (1, 20, 300)
 
     @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> Job:
+    def from_json(cls, record: Mapping[str, Any]) -> BenchmarkJob:
         lists = {name: tuple(record[name]) for name in ("hidden", "checked")}
         return cls(**{**record, **lists})
 
@@ -69,12 +70,12 @@ class Job:
         products = [i * o for i, o in self.shapes]
         return 2 * (3 * sum(products) - products[0])
 
-    def shorter(self, samples: int) -> Job:
+    def shorter(self, samples: int) -> BenchmarkJob:
         """The same on fewer samples, with the first two checks only: for searching settings."""
         return replace(self, samples=min(self.samples, samples), checked=self.checked[:2])
 
 
-def initial_weights(job: Job) -> list[Array]:
+def initial_weights(job: BenchmarkJob) -> list[Array]:
     """Kernel and bias of each layer: Glorot uniform and zeros."""
     rng = np.random.default_rng([job.seed, 0])
     weights: list[Array] = []
@@ -85,12 +86,12 @@ def initial_weights(job: Job) -> list[Array]:
     return weights
 
 
-def epoch_rng(job: Job) -> np.random.Generator:
+def epoch_rng(job: BenchmarkJob) -> np.random.Generator:
     """Draws the order of each epoch with `permutation`, the same for whoever asks."""
     return np.random.default_rng([job.seed, 1])
 
 
-def prepared(images: Array, job: Job) -> Array:
+def model_inputs(images: Array, job: BenchmarkJob) -> Array:
     """Pixels (N, 28, 28) uint8 as the model gets them."""
     if job.inputs == "bytes":
         return np.ascontiguousarray(images)
@@ -102,13 +103,13 @@ def prepared(images: Array, job: Job) -> Array:
     return x
 
 
-def load(folder: Path, job: Job, part: str = "train") -> tuple[Array, Array]:
+def load_arrays(folder: Path, job: BenchmarkJob, part: str = "train") -> tuple[Array, Array]:
     """Inputs as the model gets them, and labels (N,) uint8."""
     x = np.load(folder / f"{job.images}-{part}-x.npy", mmap_mode="r")
     y = np.load(folder / f"{job.images}-{part}-y.npy")
     count = job.samples if part == "train" else len(x)
     if len(x) < count:
         raise ValueError(
-            f"samples={count}: the set {job.images!r} has {len(x)}. Ask `Images` for more."
+            f"samples={count}: the set {job.images!r} has {len(x)}. Ask `ImageSets` for more."
         )
-    return prepared(x[:count], job), y[:count]
+    return model_inputs(x[:count], job), y[:count]

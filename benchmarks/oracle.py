@@ -22,16 +22,17 @@ from benchmarks.job import (
     CLASSES,
     LEARNING_RATE,
     Array,
-    Job,
+    BenchmarkJob,
     initial_weights,
-    load,
+    load_arrays,
 )
 from scratchnet import Input, Sequential, config, layers
 from scratchnet.support import through_float32
 
 SLACK = 30
-"""A peer may be so many times as far from float64 as the reference's own twins are."""
-TWINS = 2
+"""A peer may be so many times as far from float64 as the reference is from perturbed starts."""
+PERTURBED = 2
+"""How many starts: as they are (which in float64 is the reference itself), and one ulp away."""
 SPACINGS = 16
 """...and always so many spacings of its largest weight, in its dtype."""
 MARGIN = {"float32": 1e-4, "float64": 1e-9}
@@ -48,8 +49,8 @@ class Verdict(NamedTuple):
     words: str
 
 
-class Adam(NamedTuple):
-    """The constants in which peers differ."""
+class AdamVariant(NamedTuple):
+    """The constants of Adam in which peers differ."""
 
     beta_1: float
     beta_2: float
@@ -58,14 +59,14 @@ class Adam(NamedTuple):
     """Whether epsilon is added after the second moment is corrected, as PyTorch does."""
 
 
-ADAMS = {
-    "keras": Adam(through_float32(BETA_1), through_float32(BETA_2), 1e-7, False),
-    "paper": Adam(BETA_1, BETA_2, 1e-7, False),
-    "torch": Adam(BETA_1, BETA_2, 1e-8, True),
+VARIANTS = {
+    "keras": AdamVariant(through_float32(BETA_1), through_float32(BETA_2), 1e-7, False),
+    "paper": AdamVariant(BETA_1, BETA_2, 1e-7, False),
+    "torch": AdamVariant(BETA_1, BETA_2, 1e-8, True),
 }
 
 
-def network(job: Job, dtype: str) -> Sequential:
+def network(job: BenchmarkJob, dtype: str) -> Sequential:
     """The job's network on the reference engine, in a dtype of its own."""
     before = config.floatx()
     config.set_floatx(dtype)
@@ -80,20 +81,24 @@ def network(job: Job, dtype: str) -> Sequential:
     return model
 
 
-class Course(NamedTuple):
+class Trajectory(NamedTuple):
     """What the checked steps see, one sample after the other, and the weights they lead to."""
 
     order: Array
     weights: dict[int, list[Array]]
 
 
-class Walk:
-    """The reference network in training, step by step, with Adam spelled out."""
+class ReferenceTrainer:
+    """The reference network in training, step by step, with Adam spelled out.
 
-    def __init__(self, job: Job, adam: str, dtype: str, nudge: int = 0):
-        self.job, self.rule, self.t = job, ADAMS[adam], 0
+    Args:
+        ulps: how far the initial weights are moved, each by so many of its own spacings.
+    """
+
+    def __init__(self, job: BenchmarkJob, variant: str, dtype: str, ulps: int = 0):
+        self.job, self.variant, self.t = job, VARIANTS[variant], 0
         self.model = network(job, dtype)
-        self.model.set_weights([w + nudge * np.spacing(w) for w in initial_weights(job)])
+        self.model.set_weights([w + ulps * np.spacing(w) for w in initial_weights(job)])
         self.m, self.v = np.zeros_like(self.model.theta), np.zeros_like(self.model.theta)
 
     def step(self, x: Array, y: Array) -> None:
@@ -102,57 +107,59 @@ class Walk:
         self.t += 1
         self.m += (1 - BETA_1) * (g - self.m)
         self.v += (1 - BETA_2) * (g * g - self.v)
-        root = float(np.sqrt(1 - self.rule.beta_2**self.t))
-        epsilon = self.rule.epsilon * (root if self.rule.outside else 1.0)
-        alpha = LEARNING_RATE * root / (1 - self.rule.beta_1**self.t)
+        root = float(np.sqrt(1 - self.variant.beta_2**self.t))
+        epsilon = self.variant.epsilon * (root if self.variant.outside else 1.0)
+        alpha = LEARNING_RATE * root / (1 - self.variant.beta_1**self.t)
         self.model.theta -= alpha * self.m / (np.sqrt(self.v) + epsilon)
 
-    def surely(self, x: Array) -> Array:
+    def off_the_kink(self, x: Array) -> Array:
         """Of each sample, whether rounding can't switch any hidden unit on or off.
 
         A unit at 0 itself saw only zeros: it is 0 for everybody.
         """
         stages = self.model.activations(x)
         hidden = [stages[f"{layer.name}/Z"] for layer in self.model.layers if layer.count_params()]
-        sure = np.ones(len(x), bool)
+        off = np.ones(len(x), bool)
         for Z in hidden[:-1]:
-            sure &= ((np.abs(Z) >= MARGIN[self.job.dtype]) | (Z == 0)).all(axis=1)
-        return sure
+            off &= ((np.abs(Z) >= MARGIN[self.job.dtype]) | (Z == 0)).all(axis=1)
+        return off
 
-    def choose(self, x: Array, queue: Array) -> tuple[Array, Array]:
-        """The next batch of the queue without unsure samples, if it has enough, and the rest."""
+    def next_batch(self, x: Array, queue: Array) -> tuple[Array, Array]:
+        """A batch from the queue, without samples near a kink if it has enough others; the rest."""
         ahead = queue[: 2 * self.job.batch]
-        sure = self.surely(x[ahead])
-        taken = np.flatnonzero(sure)[: self.job.batch]
+        taken = np.flatnonzero(self.off_the_kink(x[ahead]))[: self.job.batch]
         if len(taken) < self.job.batch:
             return queue[: self.job.batch], queue[self.job.batch :]
         return ahead[taken], queue[taken[-1] + 1 :]
 
 
-def true_course(job: Job, x: Array, y: Array, adam: str) -> Course:
+def float64_trajectory(job: BenchmarkJob, x: Array, y: Array, variant: str) -> Trajectory:
     """Choose samples and train on them in float64."""
-    rng, walk = np.random.default_rng([job.seed, 2]), Walk(job, adam, "float64")
-    queue, order, kept = np.zeros(0, np.int64), [], {}
-    while walk.t < max(job.checked):
+    rng = np.random.default_rng([job.seed, 2])
+    trainer = ReferenceTrainer(job, variant, "float64")
+    queue, order, weights = np.zeros(0, np.int64), [], {}
+    while trainer.t < max(job.checked):
         while len(queue) < 2 * job.batch:
             queue = np.concatenate([queue, rng.permutation(job.samples)])
-        rows, queue = walk.choose(x, queue)
-        walk.step(x[rows], y[rows])
+        rows, queue = trainer.next_batch(x, queue)
+        trainer.step(x[rows], y[rows])
         order.append(rows)
-        if walk.t in job.checked:
-            kept[walk.t] = walk.model.get_weights()
-    return Course(np.concatenate(order), kept)
+        if trainer.t in job.checked:
+            weights[trainer.t] = trainer.model.get_weights()
+    return Trajectory(np.concatenate(order), weights)
 
 
-def twin(job: Job, x: Array, y: Array, adam: str, nudge: int) -> dict[int, list[Array]]:
-    """The same steps in the job's dtype, every initial weight `nudge` ulps away."""
-    walk, kept = Walk(job, adam, job.dtype, nudge), {}
-    while walk.t < max(job.checked):
-        rows = slice(walk.t * job.batch, (walk.t + 1) * job.batch)
-        walk.step(x[rows], y[rows])
-        if walk.t in job.checked:
-            kept[walk.t] = walk.model.get_weights()
-    return kept
+def perturbed_weights(
+    job: BenchmarkJob, x: Array, y: Array, variant: str, ulps: int
+) -> dict[int, list[Array]]:
+    """The same steps in the job's dtype, every initial weight so many ulps away."""
+    trainer, weights = ReferenceTrainer(job, variant, job.dtype, ulps), {}
+    while trainer.t < max(job.checked):
+        rows = slice(trainer.t * job.batch, (trainer.t + 1) * job.batch)
+        trainer.step(x[rows], y[rows])
+        if trainer.t in job.checked:
+            weights[trainer.t] = trainer.model.get_weights()
+    return weights
 
 
 def _distance(ours: Array, theirs: Array) -> float:
@@ -166,42 +173,43 @@ def correction_rounding(steps: int, dtype: str) -> float:
 
 
 class Oracle:
-    """Reference courses of the jobs of a run, computed when first asked for."""
+    """Reference trajectories of the jobs of a run, computed when first asked for."""
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.course = cache(self._course)
+        self.trajectory = cache(self._trajectory)
         self.allowed = cache(self._allowed)
 
-    def _course(self, job: Job, adam: str) -> Course:
-        return true_course(job, *load(self.folder, job), adam)
+    def _trajectory(self, job: BenchmarkJob, variant: str) -> Trajectory:
+        return float64_trajectory(job, *load_arrays(self.folder, job), variant)
 
-    def _allowed(self, job: Job, adam: str) -> dict[int, list[float]]:
+    def _allowed(self, job: BenchmarkJob, variant: str) -> dict[int, list[float]]:
         """For each checked step and tensor, the largest difference that rounding can explain."""
-        x, y = load(self.folder, job)
-        order, truth = self.course(job, adam)
+        x, y = load_arrays(self.folder, job)
+        order, truth = self.trajectory(job, variant)
         limits = {
             step: [SPACINGS * float(np.spacing(np.max(np.abs(w)).astype(job.dtype))) for w in ws]
             for step, ws in truth.items()
         }
         for step, tensors in limits.items():
             limits[step] = [limit + correction_rounding(step, job.dtype) for limit in tensors]
-        for nudge in range(1 if job.dtype == "float64" else 0, TWINS):
-            for step, weights in twin(job, x[order], y[order], adam, nudge).items():
+        for ulps in range(1 if job.dtype == "float64" else 0, PERTURBED):
+            found = perturbed_weights(job, x[order], y[order], variant, ulps)
+            for step, weights in found.items():
                 pairs = zip(weights, truth[step], strict=True)
                 drift = [SLACK * _distance(a, b) for a, b in pairs]
                 limits[step] = [max(pair) for pair in zip(limits[step], drift, strict=True)]
         return limits
 
-    def order(self, job: Job, adam: str) -> Path:
+    def order(self, job: BenchmarkJob, variant: str) -> Path:
         """A file with the samples that the checked steps see."""
         path = self.folder / "checked-order.npy"
-        np.save(path, self.course(job, adam).order)
+        np.save(path, self.trajectory(job, variant).order)
         return path
 
-    def weights(self, job: Job, adam: str, path: Path) -> Verdict:
+    def weights(self, job: BenchmarkJob, variant: str, path: Path) -> Verdict:
         """Judge the weights that a peer saved under `step/tensor`."""
-        truth, allowed = self.course(job, adam).weights, self.allowed(job, adam)
+        truth, allowed = self.trajectory(job, variant).weights, self.allowed(job, variant)
         worst, where = 0.0, "nowhere"
         with np.load(path) as saved:
             for step, tensors in truth.items():
@@ -218,13 +226,13 @@ class Oracle:
         words = f"{where}: {worst:.2g} of what rounding explains"
         return Verdict(worst <= 1, worst, words)
 
-    def outputs(self, job: Job, head: str, path: Path) -> Verdict:
+    def outputs(self, job: BenchmarkJob, head: str, path: Path) -> Verdict:
         """Judge predictions of the test images, from weights that the peer saved beside them."""
         model = network(job, "float64")
         with np.load(path) as saved:
             theirs = saved["outputs"]
             model.set_weights([saved[str(i)] for i in range(2 * len(job.shapes))])
-        x, _ = load(self.folder, job, "test")
+        x, _ = load_arrays(self.folder, job, "test")
         logits = list(model.activations(x).values())[-2]
         expected = as_head(logits, head)
         if theirs.shape != expected.shape:

@@ -3,7 +3,7 @@
 A request and its answer are one JSON line each. A peer that is missing, refuses, crashes, hangs or
 answers nonsense raises `LeftOut`, with a reason fit for a table; the run goes on without it.
 Processes stay alive between their turns, so that rounds can be interleaved; how busy they were
-meanwhile is kept in `idle`. `runner.py` is the other end.
+meanwhile is kept in `idle`. `peer_server.py` is the other end.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Process:
         peer: the name of a file in `peers/`.
         cpus: keep it on so many processors, and tell its libraries; None leaves it as called.
         environment: further variables.
-        command: started in place of the runner, for tests.
+        command: started in place of the peer's server, for tests.
 
     Attributes:
         hello: what it said first: versions, adam, head, differs; and `import_seconds` from its
@@ -64,7 +64,7 @@ class Process:
         timeout: float = 300,
     ):
         self.peer, self.idle = peer, [0.0, 0.0]
-        words = command or [sys.executable, "-m", "benchmarks.runner", peer]
+        words = command or [sys.executable, "-m", "benchmarks.peer_server", peer]
         words = words + ([] if cpus is None else [str(cpus)])
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         settings = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | dict(environment or {})

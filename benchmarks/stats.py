@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 
-class Summary(NamedTuple):
+class FiveNumbers(NamedTuple):
     """Of samples in seconds, or in whatever they were."""
 
     samples: int
@@ -24,7 +24,7 @@ class Summary(NamedTuple):
         return (self.upper - self.lower) / self.median if self.median else 0.0
 
 
-def summarise(samples: Iterable[float]) -> Summary:
+def summarise(samples: Iterable[float]) -> FiveNumbers:
     """The summary of at least one finite sample.
 
     >>> summarise([3.0, 1.0, 2.0]).median
@@ -37,18 +37,18 @@ def summarise(samples: Iterable[float]) -> Summary:
             "Leave out what could not be measured."
         )
     quartiles = np.percentile(values, [0, 25, 50, 75, 100])
-    return Summary(values.size, *(float(q) for q in quartiles))
+    return FiveNumbers(values.size, *(float(q) for q in quartiles))
 
 
-def flat(rounds: Iterable[Iterable[float]]) -> list[float]:
+def pooled(rounds: Iterable[Iterable[float]]) -> list[float]:
     """All samples of all rounds."""
     return [sample for one in rounds for sample in one]
 
 
-def digits(value: float, count: int = 3) -> str:
+def significant(value: float, count: int = 3) -> str:
     """A number for a table: so many significant digits, without an exponent where it can be.
 
-    >>> digits(0.052341), digits(2.6), digits(1234.5)
+    >>> significant(0.052341), significant(2.6), significant(1234.5)
     ('0.0523', '2.60', '1234')
     """
     if value == 0:

@@ -1,6 +1,6 @@
 """Results as JSON files: raw samples and the environment that they came from.
 
-Numbers are kept to five digits, so that files stay small enough to commit. `report/` reads them.
+Numbers are kept to five digits, so that files stay small enough to commit. `rendering/` reads them.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ try:
     import keras
 except ImportError as error:
     raise ImportError(
-        "keras_ref needs Keras on TensorFlow. Install it with: pip install 'scratchnet[keras]'"
+        "keras_ref needs Keras on TensorFlow. Install it with: "
+        "pip install 'keras>=3.10,<4' 'tensorflow>=2.20,<3'"
     ) from error
 
 if keras.backend.backend() != "tensorflow":

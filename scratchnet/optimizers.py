@@ -1,10 +1,12 @@
 """SGD and Adam, with Keras's arguments and Keras's roundings.
 
 An optimizer owns its moments, flat vectors beside the model's theta, and one step counter. It turns
-the step number into plain numbers (`scalars`); the arithmetic on vectors is the engine's. The only
-place where Keras's float32 roundings are copied is `scalars`: TensorFlow casts a Python float
-through float32, even on the way to float64. It refuses what it can't do (clipping, decay, averages)
-by name instead of ignoring it. `scratchnet explain` shows Adam as stages alpha, moments and new.
+the step number into plain numbers (`scalars`, `constants`); the arithmetic on vectors is the
+engine's. Keras takes the powers of beta and SGD's momentum through float32 even in float64, and
+this room copies that; learning rate, epsilon and 1 - beta stay double. There is no rule: each
+number was measured (`tests/keras/test_conventions.py`). It refuses what it can't do (clipping,
+decay, averages) by name instead of ignoring it. `scratchnet explain` shows Adam as stages alpha,
+moments and new.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ class Optimizer(Part):
 
     Attributes:
         learning_rate: may be written at any time, for instance by a schedule.
-        iterations: steps taken so far, the t of the formulas.
+        iterations: steps taken so far; the t of the formulas is that of the next, iterations + 1.
         slots: name -> vector of theta's size and dtype.
         owners, resting: the layers that they go with, and slots of others (`learning.py`).
 
@@ -67,6 +69,8 @@ class Optimizer(Part):
     (0, ['momentum', 'velocity'])
     """
 
+    rule = ""
+    """The engine's name for it, in a plan."""
     owners: Any = None
     resting: Mapping[Any, Any] = {}
     _takes: ClassVar = {
@@ -152,6 +156,8 @@ class SGD(Optimizer):
     [0.5, 2.5]
     """
 
+    rule = "sgd"
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -179,7 +185,8 @@ class Adam(Optimizer):
     """m += (1 - beta_1)(g - m);  v += (1 - beta_2)(g^2 - v);  theta -= alpha_t m / (sqrt(v) + eps).
 
     alpha_t = lr sqrt(1 - beta_2^t) / (1 - beta_1^t). Keras's epsilon, 1e-7, is the paper's "epsilon
-    hat", added after the correction; PyTorch's, 1e-8, is added before it: the same number means
+    hat": it is added to the root of the uncorrected v, and the correction, in alpha_t, multiplies
+    afterwards. PyTorch corrects v first and then adds epsilon, 1e-8: the same number means
     something else there. The powers of beta start from float32 numbers, while 1 - beta is exact.
     Source: Kingma & Ba 2015, section 2; AMSGrad: Reddi et al. 2018; Keras, optimizers/adam.py.
 
@@ -189,6 +196,8 @@ class Adam(Optimizer):
     >>> theta.round(6).tolist()  # the first step has the size of the learning rate
     [-0.001, 0.001]
     """
+
+    rule = "adam"
 
     def __init__(
         self,

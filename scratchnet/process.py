@@ -131,10 +131,10 @@ class Interruptible:
 # --- standard output ------------------------------------------------------------------------------
 
 
-def printable(text: str) -> str:
+def encodable(text: str) -> str:
     """`text` with ? for whatever standard output's encoding lacks.
 
-    >>> printable("loss: 0.5")
+    >>> encodable("loss: 0.5")
     'loss: 0.5'
     """
     stream = getattr(sys.stdout, "rich_proxied_file", sys.stdout)  # under a progress bar
@@ -157,7 +157,7 @@ def say(text: str) -> None:
     epoch 1
     """
     try:
-        print(printable(text))
+        print(encodable(text))
     except ValueError:
         if not _is_gone(sys.stdout):
             raise

@@ -5,9 +5,11 @@ from __future__ import annotations
 from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from scratchnet.learning import learners, slots_by_layer
 from scratchnet.model import Network
+from scratchnet.support import printable
 
 
 def summary_text(model: Network, name: str, width: int = 78, show_trainable: bool = False) -> str:
@@ -22,11 +24,11 @@ def summary_text(model: Network, name: str, width: int = 78, show_trainable: boo
         shape = f"(None, {', '.join(map(str, layer.output_shape))})" if layer.built else "?"
         count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
         learns = [("Y" if layer in learners(model) else "N") if layer.params else "-"]
-        title = f"{layer.name} ({type(layer).__name__})"
+        title = Text(printable(f"{layer.name} ({type(layer).__name__})"))
         table.add_row(title, shape, count, *(learns if show_trainable else []))
     console = Console(width=width, no_color=True, highlight=False, emoji=False)
     with console.capture() as capture:
-        console.print(f'Model: "{name}"', markup=False)
+        console.print(printable(f'Model: "{name}"'), markup=False)
         console.print(table)
     return capture.get() + "\n".join(_counts(model))
 

@@ -15,20 +15,20 @@ from benchmarks import oracle, stats, store
 from benchmarks.arena import Arena, fastest, train_turn
 from benchmarks.commands.train import starts, steady
 from benchmarks.contestants import ENTRIES, Contestant, as_called, chosen, words
-from benchmarks.images import Images
-from benchmarks.job import Job, initial_weights, load
-from benchmarks.memory import Peak
+from benchmarks.image_sets import ImageSets
+from benchmarks.job import BenchmarkJob, initial_weights, load_arrays
+from benchmarks.peak_memory import peak_memory
 from benchmarks.peers.base import Laps
 from benchmarks.peers.numpy_plain import Peer
 from benchmarks.protocol import LeftOut, Process
-from benchmarks.report import tables, write
+from benchmarks.rendering import markdown, write
 
-TINY = Job(hidden=(8,), batch=4, samples=40, checked=(1, 3))
+TINY = BenchmarkJob(hidden=(8,), batch=4, samples=40, checked=(1, 3))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Images as a run lays them out, few and made up."""
+    """ImageSets as a run lays them out, few and made up."""
     rng, place = np.random.default_rng(0), tmp_path_factory.mktemp("images")
     for part, count in (("train", 40), ("test", 12)):
         x = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
@@ -56,8 +56,8 @@ def test_what_was_not_measured_is_no_sample(samples):
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0523419, "0.0523"), (2.6, "2.60"), (12345.0, "12345"), (0, "0")]
 )
-def test_digits(value, text):
-    assert stats.digits(value) == text
+def test_significant_digits(value, text):
+    assert stats.significant(value) == text
 
 
 def test_the_first_epoch_of_a_fit_is_kept_apart():
@@ -81,19 +81,19 @@ def test_the_fastest_settings_are_those_of_the_least_median():
 
 def test_a_job_survives_json():
     job = replace(TINY, inputs="standardised")
-    assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
+    assert BenchmarkJob.from_json(json.loads(json.dumps(job.to_json()))) == job
 
 
 def test_dense_work_is_what_the_literature_counts():
-    assert Job().flop_per_sample == 174_800
-    assert Job().steps == 1_875
+    assert BenchmarkJob().flop_per_sample == 174_800
+    assert BenchmarkJob().steps == 1_875
 
 
 @pytest.mark.parametrize(
     ("inputs", "low", "high"), [("scaled", 0, 1), ("standardised", -0.43, 2.83), ("bytes", 0, 255)]
 )
 def test_inputs(folder, inputs, low, high):
-    x, y = load(folder, replace(TINY, inputs=inputs))
+    x, y = load_arrays(folder, replace(TINY, inputs=inputs))
     assert x.shape == (40, 28, 28) and y.shape == (40,)
     assert low <= x.min() and x.max() <= high
     assert x.dtype == (np.uint8 if inputs == "bytes" else np.float32)
@@ -102,35 +102,35 @@ def test_inputs(folder, inputs, low, high):
 
 def test_more_samples_than_there_are_is_an_error(folder):
     with pytest.raises(ValueError, match=r"samples=41.*has 40"):
-        load(folder, replace(TINY, samples=41))
+        load_arrays(folder, replace(TINY, samples=41))
 
 
 @pytest.mark.parametrize("density", [0.0, 0.5, 1.0])
 def test_a_set_has_the_density_asked_for(folder, density):
-    images = Images.__new__(Images)
+    images = ImageSets.__new__(ImageSets)
     images.folder = folder
     images.test = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
     x = np.load(folder / f"{images.with_density(density, 50)}-train-x.npy")
     assert (x > 0).mean() == pytest.approx(density, abs=0.02)
 
 
-def test_the_reference_walks_as_the_model_trains(folder):
+def test_the_reference_trainer_takes_the_models_own_steps(folder):
     """Adam is spelled out a second time in the oracle: with Keras's constants it is the model's."""
     job = replace(TINY, dtype="float64")
-    x, y = load(folder, job)
-    course = oracle.true_course(job, x, y, "keras")
+    x, y = load_arrays(folder, job)
+    trajectory = oracle.float64_trajectory(job, x, y, "keras")
     model = oracle.network(job, "float64")
     model.set_weights(initial_weights(job))
-    for rows in course.order.reshape(-1, job.batch):
+    for rows in trajectory.order.reshape(-1, job.batch):
         model.train_on_batch(x[rows], y[rows])
-    for ours, theirs in zip(model.get_weights(), course.weights[3], strict=True):
+    for ours, theirs in zip(model.get_weights(), trajectory.weights[3], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14)
 
 
 def follow(folder, job, spoil=None):
     """The verdict on plain NumPy, whole or with something wrong in it."""
     judge = oracle.Oracle(folder)
-    x, y = load(folder, job)
+    x, y = load_arrays(folder, job)
     order = np.load(judge.order(job, "paper"))
     peer, done, found = Peer(job, initial_weights(job), {}), 0, {}
     if spoil:
@@ -186,7 +186,7 @@ def test_weights_that_are_no_numbers_are_wrong(folder):
 @pytest.mark.parametrize("head", ["sigmoid", "softmax", "logits"])
 def test_outputs_are_judged_under_the_peers_own_head(folder, head):
     peer = Peer(TINY, initial_weights(TINY), {})
-    x, _ = load(folder, TINY, "test")
+    x, _ = load_arrays(folder, TINY, "test")
     outputs = oracle.as_head(peer.predict(x).astype(np.float64), head)
     weights = {str(i): w for i, w in enumerate(peer.weights())}
     path, judge = folder / "outputs.npz", oracle.Oracle(folder)
@@ -265,7 +265,7 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path):
     assert caught.value.kind == "missing"
 
 
-class Stage(Arena):
+class ScriptedArena(Arena):
     """An arena on made-up images, whose contestants are scripts."""
 
     def __init__(self, folder, peers):
@@ -289,36 +289,36 @@ def test_a_wrong_result_is_refused_and_a_missing_peer_named(folder, tmp_path):
         "print(json.dumps({}), flush=True)"
     )
     gone = LeftOut("gone", "missing", "No module named 'gone'")
-    stage = Stage(folder, {"fake": fake(tmp_path, wrong), "gone": gone})
-    assert stage.prepare(Contestant("fake", "a wrong one", {}), TINY) is None
-    assert stage.prepare(Contestant("gone", "an absent one", {}), TINY) is None
-    assert [(entry["name"], entry["why"].split(":")[0]) for entry in stage.left_out] == [
+    arena = ScriptedArena(folder, {"fake": fake(tmp_path, wrong), "gone": gone})
+    assert arena.prepare(Contestant("fake", "a wrong one", {}), TINY) is None
+    assert arena.prepare(Contestant("gone", "an absent one", {}), TINY) is None
+    assert [(entry["name"], entry["why"].split(":")[0]) for entry in arena.left_out] == [
         ("a wrong one", "wrong result"),
         ("an absent one", "missing"),
     ]
-    assert stage.alive == {}
+    assert arena.alive == {}
 
 
 def test_rounds_go_on_without_who_crashed(folder, tmp_path):
     answer = {"seconds": [1.0, 2.0], "fit_seconds": 3.0, "losses": [1.0], "accuracies": [0.5]}
     answer |= {"extra_bytes": 0, "peak_bytes": None, "waited_seconds": 1.0, "busy_seconds": 0.9}
     good = fake(tmp_path, f"print(json.dumps({answer!r}), flush=True)")
-    stage = Stage(folder, {"good": good, "bad": fake(tmp_path, "sys.exit(3)")})
+    arena = ScriptedArena(folder, {"good": good, "bad": fake(tmp_path, "sys.exit(3)")})
     ready = {
         Contestant(name, name, {}): {"name": name, "rounds": [], "fits": []}
         for name in ("good", "bad")
     }
-    rows = stage.rounds(ready, 2, train_turn(2))
+    rows = arena.rounds(ready, 2, train_turn(2))
     assert [row["name"] for row in rows.values()] == ["good"]
     assert next(iter(rows.values()))["rounds"] == [[1.0, 2.0]] * 2
     if hasattr(signal, "SIGSTOP"):  # it said that it never sleeps: stopped, and woken for its turn
         assert next(iter(rows.values()))["stopped_between_turns"]
-    assert stage.left_out[0]["name"] == "bad" and "exit code 3" in stage.left_out[0]["why"]
-    stage.dismiss()
+    assert arena.left_out[0]["name"] == "bad" and "exit code 3" in arena.left_out[0]["why"]
+    arena.dismiss()
 
 
 def test_a_peak_is_what_was_held_and_let_go():
-    with Peak() as peak:
+    with peak_memory() as peak:
         held = np.ones(8_000_000)
         del held
     assert peak.bytes is not None and peak.bytes > 30e6
@@ -326,11 +326,11 @@ def test_a_peak_is_what_was_held_and_let_go():
 
 def test_peers_and_settings_have_names():
     assert words({"steps_per_execution": 64, "cpus": 2}) == "steps_per_execution=64, on 2 cpus"
-    assert as_called(ENTRIES[0]).name == tables.BASELINE
+    assert as_called(ENTRIES[0]).name == markdown.BASELINE
     assert [entry.peer for entry in chosen(["jax_scan", "scratchnet"])] == ["jax_scan"]
     with pytest.raises(ValueError, match=r"peer='jaxx'.*jax_scan"):
         chosen(["jaxx"])
-    folder = Path(tables.__file__).parents[1] / "peers"
+    folder = Path(markdown.__file__).parents[1] / "peers"
     assert all((folder / f"{entry.peer}.py").exists() for entry in ENTRIES)
 
 
@@ -354,7 +354,7 @@ def results(tmp_path):
     """A folder with one result as `train` writes it."""
     job = {
         "words": "the net",
-        "job": Job().to_json(),
+        "job": BenchmarkJob().to_json(),
         "steps": 1875,
         "flop_per_epoch": 1e10,
         "searches": [],
@@ -391,7 +391,7 @@ def test_a_result_comes_back_as_it_was_written(results):
 
 
 def test_the_table_says_everything_that_belongs_beside_a_number(results):
-    text = tables.table(store.read("train", results))
+    text = markdown.table(store.read("train", results))
     assert "| scratchnet, compiled, 1 thread | 0.0500 (0.0500 to 0.0500) | 40 x |" in text
     assert "100%" in text  # 1e10 FLOP in 0.05 s are all of 200 GFLOP/s
     for note in ("Noisy machine", "Left out: PyTorch (missing: torch)", "a chip", "on 1 cpu"):
@@ -432,10 +432,10 @@ def test_no_results_is_an_error_with_its_remedy(tmp_path):
 
 
 def test_figures_are_drawn(results):
-    from benchmarks.report.figures import draw
+    from benchmarks.rendering.figures import draw_figures
 
     record = store.read("train", results)
     record["jobs"]["hundred"] = {"rows": [row("scratchnet", 0.05)], "words": "", "job": {}}
-    paths = draw(record, results / "figures")
+    paths = draw_figures(record, results / "figures")
     assert [path.name for path in paths] == ["train-mnist.png", "train-hundred.png", "roofline.png"]
     assert all(path.stat().st_size > 1000 for path in paths)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import multiprocessing
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -192,13 +193,20 @@ def engine(request):
     return request.param
 
 
+def told(config):
+    """A config as text: two Generators are the same if their states are."""
+    return json.dumps(config, sort_keys=True, default=lambda rng: rng.bit_generator.state)
+
+
 def state(model):
     """Everything that decides what a model does next, and what it tells."""
     optimizer = getattr(model, "optimizer", None)
     return {
         "theta": model.theta.tobytes(),
         "grad": model.grad.tobytes(),
-        "layers": [(type(layer), layer.get_config(), layer.input_shape) for layer in model.layers],
+        "layers": [
+            (type(layer), told(layer.get_config()), layer.input_shape) for layer in model.layers
+        ],
         "params": [{k: v.tobytes() for k, v in own.items()} for own in model.params],
         "rng": model.rng.bit_generator.state,
         "metrics": [(metric.name, metric.result()) for metric in model.metrics],

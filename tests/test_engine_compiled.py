@@ -4,6 +4,7 @@ about bits, threads, zeros, interrupts and numbers that are not finite."""
 from __future__ import annotations
 
 import _thread
+import importlib.util
 import multiprocessing
 import os
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,8 @@ numba = pytest.importorskip("numba")
 if numba.config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT=1: the engine refuses.", allow_module_level=True)
 
-from scratchnet.engines.compiled import (  # noqa: E402
-    ENGINE,
-    fused,
-    kernels,
-)
+from scratchnet.engines.compiled import ENGINE, cache, records  # noqa: E402
+from scratchnet.engines.compiled import session as fused  # noqa: E402
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 BETA_1, BETA_2 = float(np.float32(0.9)), float(np.float32(0.999))
@@ -84,9 +83,9 @@ def start(plan: Plan, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]
         W[:] = rng.uniform(-1, 1, W.shape) * np.sqrt(6 / sum(W.shape))
         if b is not None:
             b[:] = rng.normal(size=b.shape) / 10
-    names = ["velocity"] if plan.constants.get("momentum") else []
+    names = ["momentum"] if plan.constants.get("momentum") else []
     if plan.optimizer == "adam":
-        names = ["m", "v", "v_hat"][: 3 if plan.constants["amsgrad"] else 2]
+        names = ["momentum", "velocity", "velocity_hat"][: 3 if plan.constants["amsgrad"] else 2]
     return theta, {name: np.zeros_like(theta) for name in names}
 
 
@@ -112,10 +111,11 @@ def reference_step(
         through = True
     c = plan.constants
     if plan.optimizer == "sgd":
-        ref.sgd(theta, grad, slots.get("velocity"), rate, c["momentum"], c["nesterov"])
+        ref.sgd(theta, grad, slots.get("momentum"), rate, c["momentum"], c["nesterov"])
     else:
         betas = c["one_minus_beta_1"], c["one_minus_beta_2"], c["epsilon"]
-        ref.adam(theta, grad, slots["m"], slots["v"], slots.get("v_hat"), rate, *betas)
+        moments = (slots.get(name) for name in ("momentum", "velocity", "velocity_hat"))
+        ref.adam(theta, grad, *moments, rate, *betas)
     return float(np.sum(dl * losses)), int(np.sum(A.argmax(1) == T.argmax(1)))
 
 
@@ -166,49 +166,18 @@ MNIST_LIKE = ((784, 50, 50, 10), ("relu", "relu", "sigmoid"))
 # --- the contract ---------------------------------------------------------------------------------
 
 
-def test_same_keys() -> None:
-    assert ENGINE.name == "compiled" and ENGINE.fused is fused
-    assert ENGINE.activations.keys() == ref.ENGINE.activations.keys() == fused.ACTIVATIONS.keys()
-    assert ENGINE.losses.keys() == ref.ENGINE.losses.keys() == fused.LOSSES.keys()
-
-
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 1000])
-@pytest.mark.parametrize("amsgrad", [False, True])
-def test_adam(dtype: Any, n: int, amsgrad: bool) -> None:
-    rng = np.random.default_rng(n)
-    g = rng.normal(size=n).astype(dtype)
-    g[::3] = 0
-    one = [rng.random(n).astype(dtype) for _ in range(4)]
-    one[1][::5] = 1e-30
-    two = [a.copy() for a in one]
-    for engine, arrays in ((ref.ENGINE, one), (ENGINE, two)):
-        theta, m, v, v_hat = arrays
-        engine.adam(theta, g, m, v, v_hat if amsgrad else None, 1e-3, 0.1, 0.001, 1e-7)
-    for a, b in zip(one, two, strict=True):
-        assert b.dtype == dtype
-        eps = np.finfo(dtype).eps
-        np.testing.assert_allclose(b, a, rtol=4 * eps, atol=4 * eps)
-
-
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("momentum, nesterov", [(None, False), (0.9, False), (0.9, True)])
-def test_sgd(dtype: Any, momentum: float | None, nesterov: bool) -> None:
-    rng = np.random.default_rng(0)
-    g, theta, u = rng.normal(size=(3, 77)).astype(dtype)
-    theta_2, u_2 = theta.copy(), u.copy()
-    given = (0.01, momentum or 0.0, nesterov)
-    ref.sgd(theta, g, u if momentum else None, *given)
-    ENGINE.sgd(theta_2, g, u_2 if momentum else None, *given)
-    eps = np.finfo(dtype).eps
-    np.testing.assert_allclose(theta_2, theta, rtol=4 * eps, atol=4 * eps)
-    np.testing.assert_allclose(u_2, u, rtol=4 * eps, atol=4 * eps)
+def test_every_function_of_the_contract_has_a_kernel() -> None:
+    """The engine's own functions are the reference's: to compare them would say nothing. What is
+    compiled is compared in `test_kernels.py`, and whole epochs below."""
+    assert replace(ref.ENGINE, name="compiled", fused=fused) == ENGINE
+    assert fused.ACTIVATIONS.keys() == ref.ENGINE.activations.keys()
+    assert fused.LOSSES.keys() == ref.ENGINE.losses.keys()
 
 
 # --- whole epochs: every activation, loss, optimizer ----------------------------------------------
 
 CASES: dict[str, tuple[Plan, dict[str, Any]]] = {
-    "the seed's": (make_plan(*MNIST_LIKE), {}),
+    "the script's": (make_plan(*MNIST_LIKE), {}),
     "one layer": (make_plan((20, 3), ("sigmoid",)), {}),
     "ones": (
         make_plan((1, 1, 1), ("tanh", "sigmoid"), loss="mean_squared_error", reads="A"),
@@ -252,7 +221,7 @@ CASES: dict[str, tuple[Plan, dict[str, Any]]] = {
         make_plan((100, 512, 1024, 10), ("relu", "relu", "linear")),
         {"batch": 100, "steps": 20},
     ),
-    "three crowds of samples": (
+    "three passes of groups of samples": (
         make_plan((40, 20, 30, 5), ("relu", "tanh", "softmax")),
         {"batch": 300, "steps": 20},
     ),
@@ -338,7 +307,7 @@ def test_bits_do_not_depend_on_threads(
         monkeypatch.setattr(fused, "threads_allowed", lambda asked: asked)
         theta, slots, found = train(plan, X, y, order, batch, threads=threads)
         np.testing.assert_array_equal(theta, expected[0])
-        np.testing.assert_array_equal(slots["v"], expected[1]["v"])
+        np.testing.assert_array_equal(slots["velocity"], expected[1]["velocity"])
         np.testing.assert_array_equal(found.losses, expected[2].losses)
 
 
@@ -350,16 +319,16 @@ def test_second_moments_that_nobody_sees_end_at_0() -> None:
     order = np.resize(np.arange(64), 6400)
     for switches, ends in ((fused.Switches(), True), (fused.Switches(flush=False), False)):
         theta, slots = start(plan)
-        slots["v"][:] = 1e-29
+        slots["velocity"][:] = 1e-29
         session = fused.open(plan, theta, slots, X, y, batch_size=1, threads=1, switches=switches)
         session.epoch(order, rates_of(plan, order.size))
         session.pull()
-        unlit = slots["v"][: 40 * 6].reshape(40, 6)[::2]
+        unlit = slots["velocity"][: 40 * 6].reshape(40, 6)[::2]
         assert (unlit == 0).all() if ends else (unlit > 0).all()
-        assert (slots["v"][: 40 * 6].reshape(40, 6)[1::2] > 1e-20).any()
+        assert (slots["velocity"][: 40 * 6].reshape(40, 6)[1::2] > 1e-20).any()
 
 
-def test_helpers_that_come_late_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_lag_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(*MNIST_LIKE, F32)
     X, y = draw_data(plan, 2000)
     order = np.resize(np.random.default_rng(0).permutation(2000), 40_000)
@@ -486,7 +455,7 @@ def test_weights_not_finite_from_the_start_meet_every_zero() -> None:
     assert session.epoch(np.arange(32), np.ones(1) * 1e-3).bad == 0
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- prediction -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
@@ -534,12 +503,12 @@ def test_predict_is_what_training_saw() -> None:
 @pytest.mark.parametrize("density", [0.2, 1.0])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("at", [0, 7 * 1_500 + 3, -1])
-def test_looking_finds_a_number_that_is_not_finite(
+def test_predicting_finds_a_number_that_is_not_finite(
     kind: Any, density: float, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it is: in the first call, in one in between, or in the last one."""
     plan = make_plan((7, 5, 3), ("relu", "softmax"), F32)
-    monkeypatch.setattr(fused, "PIECE", 7 * 300)
+    monkeypatch.setattr(fused, "PREDICT_NUMBERS", 7 * 300)
     X, y = draw_data(plan, 2100, density)
     theta, _ = start(plan)
     for number in (np.nan, -np.inf, 1e300 if kind is np.float64 else np.inf):
@@ -562,7 +531,7 @@ def test_looking_finds_a_number_that_is_not_finite(
         ({"T": np.zeros(3, int)}, "T has 3 rows"),
         ({"weights": np.ones(5)}, "weights has 5 rows"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"slots": {}}, "needs 'm'"),
+        ({"slots": {}}, "needs 'momentum'"),
         ({"theta": np.zeros(3)}, "theta is"),
         ({"threads": 0}, "threads=0"),
     ],
@@ -604,13 +573,13 @@ def test_nothing_is_compiled_twice() -> None:
     train(sparse, X, y, np.arange(100))
     dense = make_plan((5, 2), ("linear",), F32)
     train(dense, *draw_data(dense, 9, 1.0), np.arange(9))
-    before = len(fused._train.signatures)
+    before = len(fused._train_batches.signatures)
     train(sparse, X, y, np.arange(77), 13)
     train(sparse, X, np.eye(10)[y], np.arange(77), 13, w=np.ones(100))
     train(deep, *draw_data(deep, 90, 1.0), np.arange(90), 1)
     X.flags.writeable = False
     train(sparse, X, y, np.arange(100))
-    assert len(fused._train.signatures) == before
+    assert len(fused._train_batches.signatures) == before
     assert fused.compiled_before()
 
 
@@ -659,35 +628,35 @@ def interrupted(threads: int) -> float:
     return waited
 
 
-def test_a_helper_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "threads_allowed", lambda asked: asked)
     plan = make_plan((30, 20, 4), ("relu", "sigmoid"), F32)
     X, y = draw_data(plan, 200)
     theta, slots = start(plan)
     session = fused.open(plan, theta, slots, X, y, threads=2)
-    real = fused._train
+    real = fused._train_batches
 
     def failing(*args: Any) -> Any:
         if args[-2] > 0:
             raise MemoryError("no room")
         return real(*args)
 
-    monkeypatch.setattr(fused, "_train", failing)
+    monkeypatch.setattr(fused, "_train_batches", failing)
     with pytest.raises(RuntimeError, match="no room"):
         session.epoch(np.arange(200), rates_of(plan, 7))
 
 
-def test_a_helper_that_fails_while_looking_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or its share of the outputs would be whatever stood in that memory."""
+def test_a_thread_that_fails_while_predicting_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or its part of the outputs would be whatever stood in that memory."""
     plan = make_plan((7, 5, 3), ("relu", "softmax"), F32)
-    look = fused._look
+    predict = fused._predict_batches
 
     def failing(*args: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             raise MemoryError("no room")
-        return look(*args)
+        return predict(*args)
 
-    monkeypatch.setattr(fused, "_look", failing)
+    monkeypatch.setattr(fused, "_predict_batches", failing)
     with pytest.raises(MemoryError, match="no room"):
         fused.predict(plan, start(plan)[0], np.ones((2000, 7), np.float32), threads=2)
 
@@ -746,7 +715,7 @@ def test_threads_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "Path", lambda name: _Limit("200000 100000"))
     assert fused.threads_allowed(8) == 2
     monkeypatch.setattr(fused, "Path", lambda name: _Limit("max 100000"))
-    assert fused.threads_allowed(8) == min(8, kernels.CHUNKS)
+    assert fused.threads_allowed(8) == min(8, records.CHUNKS)
     monkeypatch.setattr(fused.config, "NUMBA_NUM_THREADS", 3)
     assert fused.threads_allowed() == 3
 
@@ -787,20 +756,20 @@ def test_without_jit_it_refuses_in_one_sentence() -> None:
 def test_a_function_that_cannot_be_kept_is_compiled_all_the_same() -> None:
     scope: dict[str, Any] = {}
     exec(compile("def double(x): return 2 * x", "<nowhere>", "exec"), scope)
-    assert fused._compiled(scope["double"])(21) == 42
+    assert cache.compiled(scope["double"])(21) == 42
 
 
 def test_first_use_says_that_it_compiles(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused._Teller, "said", False)
+    monkeypatch.setattr(cache.CompileNotice, "said", False)
 
     @numba.njit
     def triple(x: Any) -> Any:
         return 3 * x
 
     def use(x: Any) -> None:
-        with numba.core.event.install_listener("numba:compile", fused._Teller()):
+        with numba.core.event.install_listener("numba:compile", cache.CompileNotice()):
             triple(x)
 
     use(1)
@@ -815,9 +784,9 @@ def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -
     taken = tmp_path / "taken"
     taken.write_text("a file")
     code = (
-        "from scratchnet.engines.compiled import fused\n"
+        "from scratchnet.engines.compiled import session as fused\n"
         "import numpy as np\n"
-        "assert fused._count(np.ones(6), 2, 3, np.zeros(3, bool)) == 6"
+        "assert fused._count_nonzero(np.ones(6), 2, 3, np.zeros(3, bool)) == 6"
     )
     for place in (taken, Path("/proc/nowhere")):
         done = subprocess.run(
@@ -830,29 +799,42 @@ def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -
 
 
 def test_kept_code_goes_by_a_name_that_knows_every_source(tmp_path: Path) -> None:
-    """Numba looks at one file's time only; and an old index may name what is no longer there."""
-    shutil.copytree(Path(fused.__file__).parents[2], tmp_path / "scratchnet")
-    engines, names = tmp_path / "scratchnet" / "engines" / "compiled", []
-    for edited in (None, "vector.py", "kernels.py"):
-        if edited:
-            (engines / edited).write_text((engines / edited).read_text() + "\n# edited\n")
-        code = (
-            "from scratchnet.engines.compiled import fused\n"
-            "import numpy as np\n"
-            "fused._count(np.ones(6), 2, 3, np.zeros(3, bool))\n"
-            "print(fused.compiled_before(), fused._count.py_func.__qualname__)"
-        )
-        cache = tmp_path / "cache"
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stderr
-        before, name = done.stdout.split()
-        assert before == "False"  # nothing has been trained
-        names.append(name)
-        assert len([*cache.rglob(f"kernels.{names[-1]}-*.nbi")]) == 1
-    assert len(set(names)) == 3
+    """Numba looks at one file only; and an old index may name what is no longer there."""
+
+    def name_in(folder: Path) -> str:
+        spec = importlib.util.spec_from_file_location("copied", folder / "cache.py")
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return str(module.compiled(lambda x: x).py_func.__qualname__)
+
+    home = Path(cache.__file__).parent
+    sources = sorted(path.name for path in home.glob("*.py"))
+    assert {"vector.py", "records.py", "step.py", "elementwise.py"} < set(sources)
+    names = {name_in(home)}
+    for edited in sources:
+        copy = tmp_path / edited
+        shutil.copytree(home, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        assert name_in(copy) in names
+        (copy / edited).write_text((copy / edited).read_text() + "\n# edited\n")
+        names.add(name_in(copy))
+    assert len(names) == 1 + len(sources)
+
+
+def test_compiled_before_is_about_training(tmp_path: Path) -> None:
+    code = (
+        "from scratchnet.engines.compiled import session as fused\n"
+        "import numpy as np\n"
+        "fused._count_nonzero(np.ones(6), 2, 3, np.zeros(3, bool))\n"
+        "print(fused.compiled_before(), fused._count_nonzero.py_func.__qualname__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    before, name = done.stdout.split()
+    assert before == "False"  # nothing has been trained
+    assert len([*tmp_path.rglob(f"sparse.{name}-*.nbi")]) == 1

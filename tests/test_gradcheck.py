@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scratchnet import gradcheck
 from scratchnet.gradcheck import (
     GradientError,
     Report,
@@ -26,6 +25,7 @@ from scratchnet.gradcheck import (
     complex_step,
     directional_derivative,
 )
+from scratchnet.gradcheck.oracles import ScalarFunction
 
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -567,7 +567,7 @@ def test_the_default_seed_is_fixed_and_directions_leave_nothing_out():
     layer = Dense()
     reports = [check_vjp(layer.forward, layer.backward, layer.inputs) for _ in "ab"]
     assert reports[0] == reports[1]
-    weight = gradcheck._Loss(np.sum, np.ones(1)).spread(1000)
+    weight = ScalarFunction(np.sum, np.ones(1)).spread(1000)
     assert 400 < np.sum(weight > 0) < 600
     assert np.all((np.abs(weight) >= 0.5) & (np.abs(weight) < 1.5))
 
@@ -726,7 +726,7 @@ def test_the_error_estimate_of_a_central_difference_holds(x, power, offset, prec
             return value
         return float(np.float32(value)) * (1.1 if "hidden" in precision else 1.0)
 
-    loss = gradcheck._Loss(f, np.array([x]))
+    loss = ScalarFunction(f, np.array([x]))
     slope = loss.central(loss.x, np.array([0]), np.ones(1))
     exact = k * math.cos(k * x) * (1.1 if "hidden" in precision else 1.0)
     assert abs(slope.value - exact) <= 4 * slope.error + 4e-16 * k * max(1, k * x)
@@ -740,7 +740,7 @@ def test_the_error_estimate_knows_turning_points_and_waves_that_escape_it(precis
 
     k = 1e8 if precision == "double" else 1.0
     for x in [*np.exp(np.random.default_rng(0).uniform(-4, 2, 100)), math.pi / 2 - 1e-5]:
-        loss = gradcheck._Loss(f, np.array([x]))
+        loss = ScalarFunction(f, np.array([x]))
         slope = loss.central(loss.x, np.array([0]), np.ones(1))
         assert abs(slope.value - k * math.cos(k * x)) <= 4 * slope.error + 1e-15 * k
 

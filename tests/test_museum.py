@@ -14,8 +14,7 @@ from scratchnet.app import cli
 from scratchnet.engines import get_engine, reference
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing import kill_matrix as matrix
-from scratchnet.testing import museum
-from scratchnet.testing.forms import AdamForm, Run, SGDForm, settings_of
+from scratchnet.testing.forms import AdamForm, FormRun, SGDForm, settings_of
 from scratchnet.testing.museum import BUGS, Bench
 
 ISSUE = re.compile(r"^[\w.-]+/[\w.-]+#\d+$")
@@ -57,7 +56,7 @@ def test_a_form_without_a_replaced_piece_is_the_optimizer(optimizer):
     form = AdamForm() if isinstance(optimizer, Adam) else SGDForm()
     rng = np.random.default_rng(0)
     theta = rng.normal(size=7)
-    run = Run(form, settings_of(optimizer), [theta[:4], theta[4:]])
+    run = FormRun(form, settings_of(optimizer), [theta[:4], theta[4:]])
     for _ in range(50):
         grad = rng.normal(size=7) * 10.0 ** rng.uniform(-9, 2, 7)
         optimizer.step(reference.ENGINE, theta, grad)
@@ -93,10 +92,10 @@ def test_accuracy_is_blind_where_the_checks_are_not():
 
 
 def test_run_prints_json_or_a_table(capsys):
-    given = museum.run(json=True, names=["mean bias"], with_accuracy=False)
+    given = matrix.run(json=True, names=["mean bias"], with_accuracy=False)
     assert json.loads(capsys.readouterr().out) == given
     assert {"name", "source", "caught_by", "named"} <= given["bugs"][0].keys()
-    museum.run(names=["mean bias"], with_accuracy=False)
+    matrix.run(names=["mean bias"], with_accuracy=False)
     table = capsys.readouterr().out
     assert "mean bias" in table and "1 of 1 caught" in table
 

@@ -6,11 +6,17 @@ from random import Random
 
 import numpy as np
 from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
 
+from scratchnet.activations import NAMES
+from scratchnet.losses import LOSSES
+from scratchnet.optimizers import OPTIMIZERS
 from scratchnet.testing.strategies import (
     architectures,
     arrays,
+    chosen,
     dense_layers,
+    kinds,
     labels,
     problems,
     ragged,
@@ -57,7 +63,7 @@ WANTED = {
 def test_the_corner_cases_are_drawn():
     seen = set()
 
-    @settings(FEW, derandomize=True, phases=[Phase.generate])
+    @settings(FEW, max_examples=1500, derandomize=True, phases=[Phase.generate])
     @given(problems())
     def look(problem):
         seen.update(name for name, wanted in WANTED.items() if wanted(problem))
@@ -85,6 +91,21 @@ def test_a_margin_keeps_pre_activations_off_the_kink(problem):
     for layer, stage in zip(model.layers, model.run(batch.x), strict=True):
         if layer.activation == "relu":
             assert np.abs(stage.Z).min() >= 1e-3
+
+
+@given(st.integers(0, 2**16 - 1))
+def test_a_longer_registry_moves_only_the_seeds_that_choose_the_new_name(seed):
+    names = ("linear", "relu", "tanh")
+    assert chosen((*names, "gelu"), seed) in ("gelu", chosen(names, seed))
+
+
+def test_every_name_of_the_registries_is_drawn():
+    seeds = range(200)
+    assert {chosen(NAMES, seed) for seed in seeds} == set(NAMES)
+    for registry in (LOSSES, OPTIMIZERS):
+        names = kinds(registry)
+        assert {chosen(names, seed) for seed in seeds} == set(names)
+        assert set(names.values()) == set(registry.values())
 
 
 @given(ragged())

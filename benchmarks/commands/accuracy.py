@@ -10,13 +10,13 @@ from typing import Any
 
 from benchmarks.arena import Arena, Row, Turn
 from benchmarks.commands import field as who
-from benchmarks.job import Job
+from benchmarks.job import BenchmarkJob
 from benchmarks.protocol import Process
 
 TARGET, EPOCHS = 0.97, 15
 
 
-def turn(seed: int) -> Turn:
+def target_turn(seed: int) -> Turn:
     def to_target(process: Process, row: Row) -> None:
         answer = process.ask("train", epochs=EPOCHS, target=TARGET)
         reached = answer["scores"][-1] >= TARGET
@@ -33,7 +33,7 @@ def turn(seed: int) -> Turn:
     return to_target
 
 
-def compile_and_forget(job: Job, arena: Arena) -> Turn:
+def compile_and_forget(job: BenchmarkJob, arena: Arena) -> Turn:
     """An epoch, so that everything is compiled, and then the initial weights again."""
 
     def forget(process: Process, row: Row) -> None:
@@ -50,10 +50,10 @@ def run(arena: Arena, quick: bool, peers: list[str] | None = None) -> dict[str, 
     entries = who.wanted(peers, quick, arena, who.FEW)
     field = [c for entry in entries for c in who.pair(entry, who.known_best(entry))[-1:]]
     for seed in range(1 if quick else 3):
-        job = Job(seed=seed, checked=(1, 20))
-        ready = who.prepared(arena, [*field, *who.own(peers)], job, f"seed {seed}")
+        job = BenchmarkJob(seed=seed, checked=(1, 20))
+        ready = who.prepare_all(arena, [*field, *who.own(peers)], job, f"seed {seed}")
         ready = arena.rounds(ready, 1, compile_and_forget(job, arena), f"seed {seed}, compiling")
-        for row in arena.rounds(ready, 1, turn(seed), f"to 97 %, seed {seed}").values():
+        for row in arena.rounds(ready, 1, target_turn(seed), f"to 97 %, seed {seed}").values():
             runs = rows.setdefault(row["name"], row | {"runs": [], "rounds": []})
             runs["runs"] += row["runs"]
     return {"target": TARGET, "epochs": EPOCHS, "rows": list(rows.values())}

@@ -17,7 +17,7 @@ from benchmarks.contestants import (
     ours,
     words,
 )
-from benchmarks.job import Job
+from benchmarks.job import BenchmarkJob
 
 
 def wanted(
@@ -59,8 +59,8 @@ def known_best(entry: Entry) -> Settings | None:
     return entry.guess
 
 
-def searched(
-    arena: Arena, entries: Iterable[Entry], job: Job
+def search_all(
+    arena: Arena, entries: Iterable[Entry], job: BenchmarkJob
 ) -> tuple[list[Contestant], list[dict[str, Any]]]:
     """Each peer as called and at the best that short runs find; and what was tried."""
     field, searches = [], []
@@ -73,8 +73,8 @@ def searched(
     return field, searches
 
 
-def prepared(
-    arena: Arena, field: Iterable[Contestant], job: Job, title: str, first: bool = False
+def prepare_all(
+    arena: Arena, field: Iterable[Contestant], job: BenchmarkJob, title: str, first: bool = False
 ) -> dict[Contestant, Row]:
     """The rows of those that are ready and right."""
     ready = {}

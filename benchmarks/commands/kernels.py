@@ -1,6 +1,6 @@
 """The contract's functions in both engines, and the compiled engine with parts switched off.
 
-Functions are called in this process on the shapes of the seed's model, checked against float64
+Functions are called in this process on the shapes of the script's model, checked against float64
 first. What a switch buys shows only in a whole epoch, and denormal numbers only after several, so
 ablations train like everybody else in `train.py`, from the seventh epoch on.
 """
@@ -17,7 +17,7 @@ from benchmarks import machine
 from benchmarks.ablations import contestants
 from benchmarks.arena import Arena, Row, train_turn
 from benchmarks.commands import field as who
-from benchmarks.job import Job
+from benchmarks.job import BenchmarkJob
 from benchmarks.protocol import Process
 from scratchnet.engines import ENGINE_NAMES, Engine, get_engine
 from scratchnet.process import single_threaded_blas
@@ -61,12 +61,12 @@ def _activation(name: str) -> Callable[[Engine, tuple[Any, ...]], Any]:
 
 
 def kernels(rng: np.random.Generator) -> Iterator[Kernel]:
-    """The calls of one step of the seed's model."""
+    """The calls of one step of the script's model."""
 
     def normal(*shape: int) -> Any:
         return rng.standard_normal(shape).astype(np.float32)
 
-    for inputs, outputs in Job().shapes:
+    for inputs, outputs in BenchmarkJob().shapes:
         X, W, b = normal(BATCH, inputs), normal(inputs, outputs), normal(outputs)
         size, flop = f"{BATCH} x {inputs} x {outputs}", 2 * BATCH * inputs * outputs
         yield Kernel(f"dense {size}", (X, W, b), lambda e, a: (e.dense(*a),), flop)
@@ -79,7 +79,7 @@ def kernels(rng: np.random.Generator) -> Iterator[Kernel]:
     targets = np.eye(10, dtype=np.float32)[rng.integers(10, size=BATCH)]
     head = normal(BATCH, 10), targets
     yield Kernel(f"softmax_cross_entropy and back, {BATCH} x 10", head, _cross_entropy, 0)
-    count = sum(i * o + o for i, o in Job().shapes)
+    count = sum(i * o + o for i, o in BenchmarkJob().shapes)
     vectors = normal(count), normal(count), normal(count), np.abs(normal(count))
     yield Kernel(f"adam, {count:,} parameters", vectors, _adam, 0)
 
@@ -146,14 +146,14 @@ def functions(arena: Arena, quick: bool) -> list[dict[str, Any]]:
 
 def ablation(arena: Arena, quick: bool) -> list[Row]:
     """An epoch of the compiled engine, whole and with each switch off."""
-    job = Job(samples=12_000) if quick else Job()
+    job = BenchmarkJob(samples=12_000) if quick else BenchmarkJob()
     rows: list[Row] = []
 
     def settle(process: Process, row: Row) -> None:
         process.ask("train", epochs=6)
 
     for threads in [1] if quick else sorted({1, machine.cpus()}):
-        ready = who.prepared(arena, contestants(threads), job, "ablation")
+        ready = who.prepare_all(arena, contestants(threads), job, "ablation")
         ready = arena.rounds(ready, 1, settle, "ablation, first six epochs")
         rows += arena.rounds(ready, 2 if quick else 5, train_turn(3), "ablation").values()
     return rows

@@ -15,51 +15,51 @@ from benchmarks import machine
 from benchmarks.arena import Arena, train_turn
 from benchmarks.commands import field as who
 from benchmarks.commands.train import warm_up
-from benchmarks.contestants import Contestant, compiled
-from benchmarks.images import Images
-from benchmarks.job import Job
+from benchmarks.contestants import Contestant, compiled_contestant
+from benchmarks.image_sets import ImageSets
+from benchmarks.job import BenchmarkJob
 
-BASE = Job(samples=9_600, checked=(1, 20))
+BASE = BenchmarkJob(samples=9_600, checked=(1, 20))
 LARGEST_FOR_OTHERS = 100_000
 """Samples that peers may be asked to hold; beyond it we run alone, to spare the machine."""
 PEERS = ("keras_tensorflow", "pytorch", "jax_scan")
 
-Point = tuple[float, Job]
+Point = tuple[float, BenchmarkJob]
 
 
-def batches(images: Images, quick: bool) -> Iterable[Point]:
+def batches(images: ImageSets, quick: bool) -> Iterable[Point]:
     for size in (1, 32, 1024) if quick else (1, 8, 32, 128, 512, 1024, 4096):
         yield size, replace(BASE, batch=size, samples=min(32_768, max(2_000, 300 * size)))
 
 
-def widths(images: Images, quick: bool) -> Iterable[Point]:
+def widths(images: ImageSets, quick: bool) -> Iterable[Point]:
     for width in (16, 128) if quick else (16, 50, 128, 256, 512, 1024):
         yield width, replace(BASE, hidden=(width, width))
 
 
-def depths(images: Images, quick: bool) -> Iterable[Point]:
+def depths(images: ImageSets, quick: bool) -> Iterable[Point]:
     for depth in (0, 4) if quick else (0, 1, 2, 4, 8):
         yield depth, replace(BASE, hidden=(50,) * depth)
 
 
-def samples(images: Images, quick: bool) -> Iterable[Point]:
+def samples(images: ImageSets, quick: bool) -> Iterable[Point]:
     for count in (1_000, 10_000) if quick else (1_000, 10_000, 100_000, 1_000_000):
         name = images.synthetic(count)
         yield count, replace(BASE, samples=count, images=name)
         images.forget(name)
 
 
-def densities(images: Images, quick: bool) -> Iterable[Point]:
+def densities(images: ImageSets, quick: bool) -> Iterable[Point]:
     shares = (0.0, 0.2, 1.0) if quick else (0.0, 0.05, 0.2, 0.5, 0.75, 1.0)
     for share in shares:
         yield share, replace(BASE, images=images.with_density(share, BASE.samples))
 
 
-def threads(images: Images, quick: bool) -> Iterable[Point]:
+def threads(images: ImageSets, quick: bool) -> Iterable[Point]:
     yield machine.cpus(), replace(BASE, samples=30_000)
 
 
-AXES: dict[str, Callable[[Images, bool], Iterable[Point]]] = {
+AXES: dict[str, Callable[[ImageSets, bool], Iterable[Point]]] = {
     "batch": batches,
     "width": widths,
     "depth": depths,
@@ -69,12 +69,12 @@ AXES: dict[str, Callable[[Images, bool], Iterable[Point]]] = {
 }
 
 
-def contestants(
+def contestants_at(
     axis: str, value: float, others: list[Contestant], alone: tuple[Contestant, ...]
 ) -> list[Contestant]:
     """Who runs at a point."""
     if axis == "threads":
-        return [compiled(count) for count in range(1, int(value) + 1)]
+        return [compiled_contestant(count) for count in range(1, int(value) + 1)]
     if axis == "samples" and value > LARGEST_FOR_OTHERS:
         return [c for c in alone if c.settings.get("engine") == "compiled"]
     return [*others, *alone]
@@ -97,8 +97,8 @@ def run(
         results[axis] = []
         for value, job in AXES[axis](arena.images, quick):
             title = f"{axis} {value:g}"
-            field = contestants(axis, value, others, alone)
-            ready = who.prepared(arena, field, job, title)
+            field = contestants_at(axis, value, others, alone)
+            ready = who.prepare_all(arena, field, job, title)
             ready = arena.rounds(ready, 1, warm_up, f"{title}, warming up")
             turn = train_turn(2, memory=axis == "samples")
             rows = list(arena.rounds(ready, 1 if quick else 2, turn, title).values())

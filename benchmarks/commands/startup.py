@@ -13,15 +13,15 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.arena import PAUSE, Arena, Row
 from benchmarks.commands import field as who
-from benchmarks.contestants import Contestant, as_called, compiled, ours
-from benchmarks.job import Job
+from benchmarks.contestants import Contestant, as_called, compiled_contestant, ours
+from benchmarks.job import BenchmarkJob
 from benchmarks.protocol import LeftOut, Process
 
 COLD, WARM = "cold cache", "warm cache"
 
 
 def first_result(
-    arena: Arena, contestant: Contestant, job: Job, cache: str | None = None
+    arena: Arena, contestant: Contestant, job: BenchmarkJob, cache: str | None = None
 ) -> dict[str, float]:
     """The phases of one process, in seconds."""
     environment = {} if cache is None else {"NUMBA_CACHE_DIR": cache}
@@ -51,7 +51,7 @@ def rows_to_measure(
     threads = machine.cpus()
     pairs = [(e.title, as_called(e)) for e in who.wanted(peers, quick, arena, who.FEW)]
     if not peers or "scratchnet" in peers:
-        reference, fast = ours(threads)[0], compiled(threads)
+        reference, fast = ours(threads)[0], compiled_contestant(threads)
         pairs += [(reference.name, reference)]
         pairs += [(f"{fast.name}, {state}", fast) for state in (WARM, COLD)]
     return pairs
@@ -59,11 +59,11 @@ def rows_to_measure(
 
 def run(arena: Arena, quick: bool, peers: list[str] | None = None) -> dict[str, Any]:
     """Rows whose samples are the phases of whole processes; each was checked first."""
-    job = Job(samples=12_000, checked=(1, 20)) if quick else Job(checked=(1, 20))
+    job = BenchmarkJob(samples=12_000, checked=(1, 20)) if quick else BenchmarkJob(checked=(1, 20))
     pairs = rows_to_measure(arena, peers, quick)
     ready: dict[Contestant, Row] = {}
     for contestant in dict.fromkeys(contestant for _, contestant in pairs):
-        ready |= who.prepared(arena, [contestant], job, "startup")
+        ready |= who.prepare_all(arena, [contestant], job, "startup")
         arena.dismiss(contestant)
     rows: dict[str, Row] = {
         name: ready[contestant] | {"name": name, "samples": []}
@@ -82,7 +82,12 @@ def run(arena: Arena, quick: bool, peers: list[str] | None = None) -> dict[str, 
 
 
 def _sample(
-    arena: Arena, rows: dict[str, Row], name: str, contestant: Contestant, job: Job, warm: str
+    arena: Arena,
+    rows: dict[str, Row],
+    name: str,
+    contestant: Contestant,
+    job: BenchmarkJob,
+    warm: str,
 ) -> None:
     try:
         time.sleep(PAUSE)

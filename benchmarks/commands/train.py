@@ -1,4 +1,4 @@
-"""Seconds of an epoch: the seed's job, and what changes with dtype, inputs, width and batch.
+"""Seconds of an epoch: the script's job, and what changes with dtype, inputs, width and batch.
 
 The very first epoch compiles and is kept on its own. After the check and a warm-up everyone trains
 the same epochs in each round. The first epoch of a fit holds what `fit` does once; steady epochs
@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 from benchmarks import machine
 from benchmarks.arena import Arena, Row, train_turn
 from benchmarks.commands import field as who
-from benchmarks.contestants import ENTRIES, Contestant, compiled
-from benchmarks.job import Job
+from benchmarks.contestants import ENTRIES, Contestant, compiled_contestant
+from benchmarks.job import BenchmarkJob
 from benchmarks.protocol import LeftOut, Process
 
 
-class Plan(NamedTuple):
+class Experiment(NamedTuple):
     """A job, what to call it, how often to measure it, whether settings are searched anew (without
     a search they are the best of the first job), and which peers take part (none named: all)."""
 
     words: str
-    job: Job
+    job: BenchmarkJob
     rounds: int = 3
     epochs: int = 3
     search: bool = False
@@ -32,31 +32,35 @@ class Plan(NamedTuple):
 
 
 KERAS, JAX, TORCH = "keras_tensorflow", "jax_scan", "pytorch"
-_WIDE = Job(hidden=(512, 512), samples=9_600, checked=(1, 20, 100))
-PLANS = {
-    "mnist": Plan("784-50-50-10, batch 32, float32", Job(), rounds=4, search=True),
-    "float64": Plan(
-        "the same in float64", Job(dtype="float64", samples=12_000), peers=(KERAS, "numpy_plain")
+_WIDE = BenchmarkJob(hidden=(512, 512), samples=9_600, checked=(1, 20, 100))
+EXPERIMENTS = {
+    "mnist": Experiment("784-50-50-10, batch 32, float32", BenchmarkJob(), rounds=4, search=True),
+    "float64": Experiment(
+        "the same in float64",
+        BenchmarkJob(dtype="float64", samples=12_000),
+        peers=(KERAS, "numpy_plain"),
     ),
-    "standardised": Plan(
+    "standardised": Experiment(
         "the same on standardised pixels, none of them 0",
-        Job(inputs="standardised", samples=12_000),
+        BenchmarkJob(inputs="standardised", samples=12_000),
         peers=(KERAS, JAX, TORCH),
     ),
-    "bytes": Plan(
+    "bytes": Experiment(
         "the same from bytes, scaled in the model",
-        Job(inputs="bytes", samples=12_000),
+        BenchmarkJob(inputs="bytes", samples=12_000),
         peers=(KERAS,),
     ),
-    "single": Plan("the same with batch 1", Job(batch=1, samples=1_000), peers=(KERAS, JAX, TORCH)),
-    "wide-32": Plan("784-512-512-10, batch 32", _WIDE, peers=(KERAS, JAX, TORCH)),
-    "wide-128": Plan(
+    "single": Experiment(
+        "the same with batch 1", BenchmarkJob(batch=1, samples=1_000), peers=(KERAS, JAX, TORCH)
+    ),
+    "wide-32": Experiment("784-512-512-10, batch 32", _WIDE, peers=(KERAS, JAX, TORCH)),
+    "wide-128": Experiment(
         "784-512-512-10, batch 128",
         replace(_WIDE, batch=128, checked=(1, 20)),
         search=True,
         peers=(KERAS, JAX, TORCH),
     ),
-    "wide-1024": Plan(
+    "wide-1024": Experiment(
         "784-512-512-10, batch 1024",
         replace(_WIDE, batch=1024, samples=20_480, checked=(1, 20)),
         peers=(KERAS, JAX, TORCH),
@@ -66,9 +70,9 @@ HUNDRED = "hundred"
 """A hundred epochs in one fit, of ours: is the last as fast as the second?"""
 
 
-def quick_plan(plan: Plan) -> Plan:
-    job = replace(plan.job, samples=min(plan.job.samples, 12_000))
-    return Plan(plan.words, job, rounds=2, epochs=3)
+def quick_version(experiment: Experiment) -> Experiment:
+    job = replace(experiment.job, samples=min(experiment.job.samples, 12_000))
+    return Experiment(experiment.words, job, rounds=2, epochs=3)
 
 
 def warm_up(process: Process, row: Row) -> None:
@@ -86,18 +90,18 @@ def score(arena: Arena, ready: dict[Contestant, Row], title: str) -> None:
 
 
 def one_job(
-    arena: Arena, name: str, plan: Plan, field: list[Contestant], searches: list[Any]
+    arena: Arena, name: str, experiment: Experiment, field: list[Contestant], searches: list[Any]
 ) -> dict[str, Any]:
-    ready = who.prepared(arena, field, plan.job, name, first=True)
+    ready = who.prepare_all(arena, field, experiment.job, name, first=True)
     ready = arena.rounds(ready, 1, warm_up, f"{name}, warming up")
-    ready = arena.rounds(ready, plan.rounds, train_turn(plan.epochs), name)
+    ready = arena.rounds(ready, experiment.rounds, train_turn(experiment.epochs), name)
     score(arena, ready, name)
     return {
-        "words": plan.words,
-        "job": plan.job.to_json(),
-        "steps": plan.job.steps,
-        "flop_per_epoch": plan.job.flop_per_sample * plan.job.samples,
-        "epochs_in_a_turn": plan.epochs,
+        "words": experiment.words,
+        "job": experiment.job.to_json(),
+        "steps": experiment.job.steps,
+        "flop_per_epoch": experiment.job.flop_per_sample * experiment.job.samples,
+        "epochs_in_a_turn": experiment.epochs,
         "rows": list(ready.values()),
         "searches": searches,
     }
@@ -105,39 +109,41 @@ def one_job(
 
 def hundred(arena: Arena) -> dict[str, Any]:
     """Rows of the compiled engine with one round of 100 epochs."""
-    field = [compiled(n) for n in sorted({1, machine.cpus()})]
-    ready = who.prepared(arena, field, Job(), HUNDRED)
+    field = [compiled_contestant(n) for n in sorted({1, machine.cpus()})]
+    ready = who.prepare_all(arena, field, BenchmarkJob(), HUNDRED)
     rows = arena.rounds(ready, 1, train_turn(100), HUNDRED)
     words = "a hundred epochs in one fit"
-    return {"words": words, "job": Job().to_json(), "rows": list(rows.values())}
+    return {"words": words, "job": BenchmarkJob().to_json(), "rows": list(rows.values())}
 
 
 def run(
     arena: Arena, quick: bool, peers: list[str] | None = None, jobs: list[str] | None = None
 ) -> dict[str, Any]:
     """The jobs by name, each with its rows; quick is the first alone, on 12,000 samples."""
-    unknown = sorted(set(jobs or []) - {*PLANS, HUNDRED})
+    unknown = sorted(set(jobs or []) - {*EXPERIMENTS, HUNDRED})
     if unknown:
-        raise ValueError(f"job={unknown[0]!r}: expected one of {', '.join([*PLANS, HUNDRED])}.")
-    names = jobs or (["mnist"] if quick else [*PLANS, HUNDRED])
+        raise ValueError(
+            f"job={unknown[0]!r}: expected one of {', '.join([*EXPERIMENTS, HUNDRED])}."
+        )
+    names = jobs or (["mnist"] if quick else [*EXPERIMENTS, HUNDRED])
     entries, results = who.wanted(peers, quick, arena), {}
     peaks = machine.peaks()
     best = {entry.peer: who.known_best(entry) for entry in ENTRIES}
-    for name in (n for n in names if n in PLANS):
-        plan = quick_plan(PLANS[name]) if quick else PLANS[name]
+    for name in (n for n in names if n in EXPERIMENTS):
+        experiment = quick_version(EXPERIMENTS[name]) if quick else EXPERIMENTS[name]
         searches: list[Any] = []
-        some = [e for e in entries if not plan.peers or e.peer in plan.peers]
-        if quick or not plan.search:
+        some = [e for e in entries if not experiment.peers or e.peer in experiment.peers]
+        if quick or not experiment.search:
             field = [c for entry in some for c in who.pair(entry, best[entry.peer])]
         else:
             narrowed = [
                 entry if name == "mnist" else entry.narrowed(best[entry.peer] or entry.called)
                 for entry in some
             ]
-            field, searches = who.searched(arena, narrowed, plan.job)
+            field, searches = who.search_all(arena, narrowed, experiment.job)
         if searches:
             best |= {search["peer"]: search["best"] for search in searches}
-        results[name] = one_job(arena, name, plan, [*field, *who.own(peers)], searches)
+        results[name] = one_job(arena, name, experiment, [*field, *who.own(peers)], searches)
     if HUNDRED in names and (not peers or "scratchnet" in peers):
         results[HUNDRED] = hundred(arena)
     return {"peaks": machine.higher(peaks, machine.peaks()), "jobs": results}

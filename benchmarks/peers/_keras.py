@@ -6,13 +6,12 @@ without them everything is as called. `fit` shuffles by itself, in an order that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
-from benchmarks.job import CLASSES, Array, Job
+from benchmarks.job import CLASSES, Array
 from benchmarks.peers.base import BasePeer, Laps
 
 
@@ -30,9 +29,10 @@ class KerasPeer(BasePeer):
     hidden_logits = False
     """Whether the backend trains a sigmoid head on its logits, as TensorFlow's does."""
     packages: tuple[str, ...] = ("keras", "numpy")
+    takes_bytes = True
 
-    def __init__(self, job: Job, weights: list[Array], settings: Mapping[str, Any]):
-        self.job, self.settings = job, settings
+    def build(self, weights: list[Array]) -> None:
+        job, settings = self.job, self.settings
         keras.backend.clear_session()
         keras.config.set_floatx(job.dtype)
         keras.utils.set_random_seed(job.seed)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.job import Array, Job
+from benchmarks.job import Array, BenchmarkJob
 
 
 class Laps:
@@ -50,17 +50,24 @@ class BasePeer:
         head: what `predict` returns: `"sigmoid"`, `"softmax"` or `"logits"`.
         differs: what is not as in the Keras script, in one phrase; empty if nothing.
         packages: distributions whose versions belong to a result.
+        takes_bytes: whether the model scales pixels itself.
     """
 
     adam = "paper"
     head = "logits"
     differs = ""
     packages: tuple[str, ...] = ("numpy",)
+    takes_bytes = False
 
-    def __init__(self, job: Job, weights: list[Array], settings: Mapping[str, Any]):
-        if job.inputs == "bytes":
+    def __init__(self, job: BenchmarkJob, weights: list[Array], settings: Mapping[str, Any]):
+        if job.inputs == "bytes" and not self.takes_bytes:
             raise NotImplementedError("takes floating inputs only")
         self.job, self.settings = job, settings
+        self.build(weights)
+
+    def build(self, weights: list[Array]) -> None:
+        """Make the model of `self.job` with these weights, kernel and bias of each layer."""
+        raise NotImplementedError
 
     def hold(self, x: Array, y: Array) -> Any:
         """The data as the library wants it; part of building, not of an epoch."""

@@ -6,7 +6,6 @@ first); `unroll` goes to `lax.scan`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.job import BETA_1, BETA_2, LEARNING_RATE, Array, Job
+from benchmarks.job import BETA_1, BETA_2, LEARNING_RATE, Array
 from benchmarks.peers.base import BasePeer, Laps
 
 
@@ -71,13 +70,12 @@ predict = jax.jit(forward)
 class Peer(BasePeer):
     packages = ("jax", "jaxlib", "numpy")
 
-    def __init__(self, job: Job, weights: list[Array], settings: Mapping[str, Any]):
-        super().__init__(job, weights, settings)
-        jax.config.update("jax_enable_x64", job.dtype == "float64")
+    def build(self, weights: list[Array]) -> None:
+        jax.config.update("jax_enable_x64", self.job.dtype == "float64")
         pairs = zip(weights[::2], weights[1::2], strict=True)
         params = [(jnp.array(w), jnp.array(b)) for w, b in pairs]
         m, v = (jax.tree_util.tree_map(jnp.zeros_like, params) for _ in range(2))
-        self.state = params, m, v, jnp.zeros((), job.dtype)
+        self.state = params, m, v, jnp.zeros((), self.job.dtype)
 
     def hold(self, x: Array, y: Array) -> Any:
         return jnp.asarray(x.reshape(len(x), -1)), jnp.asarray(y.astype(np.int32))

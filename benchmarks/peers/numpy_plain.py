@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from benchmarks.job import BETA_1, BETA_2, LEARNING_RATE, Array, Job
+from benchmarks.job import BETA_1, BETA_2, LEARNING_RATE, Array
 from benchmarks.peers.base import BasePeer, Laps
 
 
 class Peer(BasePeer):
-    def __init__(self, job: Job, weights: list[Array], settings: Mapping[str, Any]):
-        super().__init__(job, weights, settings)
+    def build(self, weights: list[Array]) -> None:
         self.params = [w.copy() for w in weights]
         self.m = [np.zeros_like(w) for w in weights]
         self.v = [np.zeros_like(w) for w in weights]

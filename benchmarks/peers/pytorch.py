@@ -8,7 +8,7 @@ permutation); `adam` is `"default"`, `"foreach"` or `"fused"`; `compile` wraps t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.job import CLASSES, PIXELS, Array, Job
+from benchmarks.job import CLASSES, PIXELS, Array
 from benchmarks.peers.base import BasePeer, Laps
 
 
@@ -25,8 +25,8 @@ class Peer(BasePeer):
     differs = "PyTorch's own epsilon in Adam"
     packages = ("torch", "numpy")
 
-    def __init__(self, job: Job, weights: list[Array], settings: Mapping[str, Any]):
-        super().__init__(job, weights, settings)
+    def build(self, weights: list[Array]) -> None:
+        job, settings = self.job, self.settings
         torch.manual_seed(job.seed)
         torch.set_flush_denormal(bool(settings.get("flush", False)))
         widths = [PIXELS, *job.hidden]

@@ -7,13 +7,12 @@ one epoch a call and keeps the moments, as `fit` with `max_iter=1` would not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 
-from benchmarks.job import CLASSES, PIXELS, Array, Job
+from benchmarks.job import CLASSES, PIXELS, Array
 from benchmarks.peers.base import BasePeer, Laps
 
 
@@ -22,8 +21,8 @@ class Peer(BasePeer):
     differs = "no running accuracy; shuffles in its own order"
     packages = ("scikit-learn", "numpy")
 
-    def __init__(self, job: Job, weights: list[Array], settings: Mapping[str, Any]):
-        super().__init__(job, weights, settings)
+    def build(self, weights: list[Array]) -> None:
+        job = self.job
         self.model = MLPClassifier(
             job.hidden, batch_size=job.batch, alpha=0.0, epsilon=1e-7, random_state=job.seed
         )

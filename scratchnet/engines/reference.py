@@ -79,12 +79,12 @@ def linear_backward(dA: Array, Z: Array, A: Array) -> Array:
 
 
 def relu(Z: Array) -> Array:
-    """A = max(Z, 0).
+    """A = max(Z, 0); NaN stays NaN.
 
     >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 2.0]
     """
-    return np.where(Z.real > 0, Z, np.zeros_like(Z))
+    return np.where(Z.real <= 0, np.zeros_like(Z), Z)
 
 
 def relu_backward(dA: Array, Z: Array, A: Array) -> Array:
@@ -176,7 +176,8 @@ def softmax_cross_entropy(Z: Array, T: Array) -> tuple[Array, Array]:
 def softmax_cross_entropy_backward(dl: Array, T: Array, log_p: Array) -> Array:
     """l = -sum_k T_k log softmax(Z)_k, so dZ = dl (softmax(Z) sum(T) - T); sum(T) is 1 for labels.
 
-    This is why no sigmoid' appears when the loss reads the logits: the exponentials cancel.
+    The derivative of the softmax cancels against that of the logarithm. A sigmoid head's own
+    derivative does not appear: this loss reads the logits, and no sigmoid is in it.
 
     >>> T = np.array([[0.0, 1.0]])
     >>> _, log_p = softmax_cross_entropy(np.log(np.array([[1.0, 3.0]])), T)
@@ -306,8 +307,9 @@ def adam(
 ) -> None:
     """m += (1 - beta_1)(g - m);  v += (1 - beta_2)(g^2 - v);  theta -= alpha m / (sqrt(v) + eps).
 
-    alpha_t = lr sqrt(1 - beta_2^t) / (1 - beta_1^t) comes from the optimizer. The epsilon stands
-    outside the root and after the correction ("epsilon hat"), unlike PyTorch's. With v_hat
+    alpha_t = lr sqrt(1 - beta_2^t) / (1 - beta_1^t) comes from the optimizer. The epsilon is added
+    to the root of the uncorrected v, and the correction multiplies afterwards ("epsilon hat");
+    PyTorch corrects v first and adds epsilon then. With v_hat
     (AMSGrad) the root is taken of the largest v so far.
     Source: Kingma & Ba 2015, section 2, last paragraph; Reddi et al. 2018, algorithm 2; Keras,
     optimizers/adam.py.
@@ -326,6 +328,9 @@ def adam(
         v = np.maximum(v_hat, v, out=v_hat)
     theta -= m * alpha / (np.sqrt(v) + epsilon)
 
+
+KINKS = {"relu": (0.0,)}
+"""Where slopes jump: on a kink, rounding alone may decide which slope holds."""
 
 TINY = 1e-30
 """First moments below this are taken as 0: they would move a weight by less than 1e-23 lr."""

@@ -25,7 +25,7 @@ Piece = Callable[..., Any]
 @dataclass(frozen=True)
 class Settings:
     """The numbers of a rule. `keras` passes beta and mu through float32; `hat` is Keras's epsilon,
-    added after the correction, where the paper's algorithm 1 adds it before."""
+    added to the root of the uncorrected v; the paper's algorithm 1 corrects v first."""
 
     learning_rate: float = 0.001
     beta_1: float = 0.9
@@ -138,10 +138,10 @@ def install(form: Form, optimizer: Any, sizes: Sequence[int]) -> None:
 
 
 @dataclass
-class Run:
+class FormRun:
     """A form with its own slots for a list of arrays, to be stepped beside somebody's optimizer.
 
-    >>> run = Run(SGDForm(), Settings(0.5), [np.array([1.0, 2.0])])
+    >>> run = FormRun(SGDForm(), Settings(0.5), [np.array([1.0, 2.0])])
     >>> run.step([np.array([1.0, -1.0])])
     >>> run.arrays[0].tolist()
     [0.5, 2.5]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterable
+from json import dumps
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ from scratchnet.utils import to_categorical
 
 Check = Callable[[Bug], bool]
 
-OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+OPTIMIZER_OF: dict[str, Callable[[], Optimizer]] = {
     "adam": Adam,
     "amsgrad": lambda: Adam(amsgrad=True),
     "sgd": lambda: SGD(0.1),
@@ -59,7 +60,7 @@ def build(setting: Setting, shape: tuple[int, ...], hidden: int, classes: int, s
         seed=seed,
     )
     config.set_floatx(before)
-    optimizer = OPTIMIZERS[setting.optimizer]()
+    optimizer = OPTIMIZER_OF[setting.optimizer]()
     model.compile(optimizer, setting.loss, metrics=["accuracy"], engine="reference")
     return model
 
@@ -154,7 +155,7 @@ class Planted:
     """One of our optimizers with a bug in it, as somebody's own that takes lists of arrays."""
 
     def __init__(self, bug: Bug):
-        self.inner, self.bug = OPTIMIZERS[bug.setting.optimizer](), bug
+        self.inner, self.bug = OPTIMIZER_OF[bug.setting.optimizer](), bug
         self.bench: Bench | None = None
         for name in ("beta_1", "beta_2", "epsilon", "amsgrad", "momentum", "nesterov"):
             if hasattr(self.inner, name):
@@ -441,3 +442,42 @@ def caption(matrix: dict[str, Any]) -> str:
             f" {trained['seeds']})."
         )
     return text
+
+
+def run(json: bool = False, **options: Any) -> dict[str, Any]:
+    """Measure and print the kill matrix: bugs by checks, and what accuracy alone would have said.
+
+    Args:
+        json: print it as JSON instead of a table.
+        options: of `kill_matrix`: names, with_accuracy, data, epochs, seeds, progress.
+
+    Returns:
+        What `kill_matrix` does.
+
+    >>> matrix = run(json=True, names=["sign"], with_accuracy=False)  # doctest: +ELLIPSIS
+    {
+      "checks": [
+      ...
+    >>> matrix["bugs"][0]["named"]
+    True
+    """
+    matrix = kill_matrix(**options)
+    show(matrix, json)
+    return matrix
+
+
+def show(matrix: dict[str, Any], json: bool = False) -> None:
+    """Print a kill matrix that was measured: a table, or JSON.
+
+    >>> show({"checks": [], "clean": [], "trained_on": None, "bugs": []}, json=True)
+    {
+      "checks": [],
+      "clean": [],
+      "trained_on": null,
+      "bugs": []
+    }
+    """
+    if json:
+        print(dumps(matrix, indent=2))
+    else:
+        print_matrix(matrix)

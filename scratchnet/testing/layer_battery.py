@@ -20,7 +20,7 @@ from scratchnet.testing.adapters import Arrays, Candidate, candidate_of, require
 from scratchnet.testing.failure import LawError, Laws
 from scratchnet.testing.magnitude import layer_scale
 from scratchnet.testing.museum import EAGER, Bug, of_part, planted
-from scratchnet.testing.naming import Draw, recognise, same, transforms
+from scratchnet.testing.naming import Evidence, recognise, same, transforms
 
 __tracebackhide__ = True  # pytest shows the line that called us, and the message
 
@@ -44,7 +44,7 @@ GENERAL = ((3, 2, 4), (5, 4, 3), (1, 3, 2), (4, 5, 4), (3, 3, 3), (1, 2, 3))
 """(B, I, O) of the random problems: B of 1, 3, 4 and 5, wide, narrow and square."""
 
 
-class Problem(NamedTuple):
+class LayerProblem(NamedTuple):
     """A candidate with its input and the gradient that comes in; parameters are set."""
 
     candidate: Candidate
@@ -107,7 +107,7 @@ class Maker:
         """What the forward is, by random problems."""
         return structure_of([self.make(size, None) for size in GENERAL])
 
-    def make(self, size: tuple[int, int, int], level: int | None) -> Problem:
+    def make(self, size: tuple[int, int, int], level: int | None) -> LayerProblem:
         """Integers for a level, random numbers for None."""
         batch, inputs, outputs = size
         inputs = self.inputs or inputs
@@ -125,9 +125,9 @@ class Maker:
         dy = np.array(
             rng.normal(0, 1, y.shape) if level is None else whole(rng, y.shape, min(level, 1))
         )
-        return Problem(candidate, x, params, dy)
+        return LayerProblem(candidate, x, params, dy)
 
-    def problems(self, examples: int) -> Iterator[Problem]:
+    def problems(self, examples: int) -> Iterator[LayerProblem]:
         sizes = dict.fromkeys((b, self.inputs or i, o) for b, i, o in TINY)
         for size in sizes:
             for level in (0, 1, 2, 2):
@@ -149,7 +149,7 @@ class Structure(NamedTuple):
     """Whether W is stored (O, I)."""
 
 
-def structure_of(problems: list[Problem]) -> Structure | None:
+def structure_of(problems: list[LayerProblem]) -> Structure | None:
     """The structure that gives every problem's outputs, or None."""
     first = problems[0]
     matrices = [key for key, value in first.params.items() if value.ndim == 2 and key != "b"]
@@ -167,7 +167,7 @@ def structure_of(problems: list[Problem]) -> Structure | None:
     return None
 
 
-def parts_of(structure: Structure, problem: Problem) -> tuple[Array | None, Array | None]:
+def parts_of(structure: Structure, problem: LayerProblem) -> tuple[Array | None, Array | None]:
     W = None if structure.W is None else problem.params[structure.W]
     if W is not None and structure.flipped:
         W = W.T
@@ -175,7 +175,7 @@ def parts_of(structure: Structure, problem: Problem) -> tuple[Array | None, Arra
     return W, b
 
 
-def fits(structure: Structure, problem: Problem) -> bool:
+def fits(structure: Structure, problem: LayerProblem) -> bool:
     W, b = parts_of(structure, problem)
     problem.candidate.set({key: value.copy() for key, value in problem.params.items()})
     y = problem.candidate.forward(problem.x.copy())
@@ -187,7 +187,9 @@ def fits(structure: Structure, problem: Problem) -> bool:
     return same({"y": y}, {"y": reference.ENGINE.activations[structure.activation].forward(Z)})
 
 
-def gradients_by(engine: Engine, structure: Structure, problem: Problem, eager: float) -> Arrays:
+def gradients_by(
+    engine: Engine, structure: Structure, problem: LayerProblem, eager: float
+) -> Arrays:
     """What this engine, with or without a bug in it, gives for the problem."""
     W, b = parts_of(structure, problem)
     f = engine.activations[structure.activation]
@@ -207,7 +209,7 @@ def gradients_by(engine: Engine, structure: Structure, problem: Problem, eager: 
     return {str(key): np.asarray(value) for key, value in found.items()}
 
 
-def eager_rate(structure: Structure, problem: Problem, wrong: Arrays) -> float:
+def eager_rate(structure: Structure, problem: LayerProblem, wrong: Arrays) -> float:
     """The learning rate c for which dX = dZ (W - c dW)^T is nearest to the wrong dX, or 0."""
     right = gradients_by(reference.ENGINE, structure, problem, 0.0)["X"]
     moved = gradients_by(planted("dX after the update"), structure, problem, 0.0)["X"]
@@ -225,7 +227,9 @@ def activation_of(bug: Bug) -> str:
     return "softmax" if bug.setting.head == "softmax" else bug.setting.hidden
 
 
-def variants(problem: Problem, right: Arrays, structure: Structure | None, c: float) -> Any:
+def layer_variants(
+    problem: LayerProblem, right: Arrays, structure: Structure | None, c: float
+) -> Any:
     """name -> what that bug gives for the problem."""
     found: dict[str, Arrays] = {}
     samples = [np.where(np.arange(len(problem.dy)) == i, 1.0, 0.0) for i in range(len(problem.dy))]
@@ -274,7 +278,7 @@ def aliases(structure: Structure | None, params: Arrays) -> dict[str, str]:
     return found
 
 
-def name_of(maker: Maker, extra: list[Problem]) -> str | None:
+def likely_bug(maker: Maker, extra: list[LayerProblem]) -> str | None:
     """The likely bug behind wrong gradients, from random problems and the ones given."""
     problems = [maker.make(size, None) for size in GENERAL] + extra
     structure = structure_of(problems[: len(GENERAL)])
@@ -285,14 +289,14 @@ def name_of(maker: Maker, extra: list[Problem]) -> str | None:
             right = gradients_by(reference.ENGINE, structure, problem, 0.0)  # the slope at a kink
         if structure is not None and structure.W is not None and not c:
             c = eager_rate(structure, problem, wrong)
-        draws.append(Draw(right, wrong, variants(problem, right, structure, c)))
+        draws.append(Evidence(right, wrong, layer_variants(problem, right, structure, c)))
     return recognise(draws, aliases(structure, problems[0].params))
 
 
 # --- the laws -----------------------------------------------------------------------------------
 
 
-def _shapes(problem: Problem) -> None:
+def _shapes(problem: LayerProblem) -> None:
     owner, got = problem.candidate.name, problem.run()
     for key, value in problem.tree().items():
         if key not in got:
@@ -308,7 +312,7 @@ def _shapes(problem: Problem) -> None:
             )
 
 
-def _untouched(problem: Problem) -> None:
+def _untouched(problem: LayerProblem) -> None:
     x, dy = problem.x.copy(), problem.dy.copy()
     problem.candidate.set({key: value.copy() for key, value in problem.params.items()})
     y = problem.candidate.forward(x)
@@ -329,7 +333,7 @@ def _untouched(problem: Problem) -> None:
             raise LawError(owner, law, f"{key} is another after backward", shown, bug)
 
 
-def _repeatable(problem: Problem, laws: Laws) -> None:
+def _repeatable(problem: LayerProblem, laws: Laws) -> None:
     """Three passes in a row, without a `set` between them that could clear anything."""
     candidate, owner = problem.candidate, problem.candidate.name
     candidate.set({key: value.copy() for key, value in problem.params.items()})
@@ -350,7 +354,7 @@ def _repeatable(problem: Problem, laws: Laws) -> None:
             raise LawError(owner, "second call", f"the gradient of {key} changed", shown, bug)
 
 
-def _only_rounding(problem: Problem, maker: Maker, one: Arrays, other: Arrays) -> bool:
+def _only_rounding(problem: LayerProblem, maker: Maker, one: Arrays, other: Arrays) -> bool:
     """Whether two results for the gradients differ by no more than a right layer's do."""
 
     def within(allowed: Arrays) -> bool:
@@ -360,7 +364,7 @@ def _only_rounding(problem: Problem, maker: Maker, one: Arrays, other: Arrays) -
     return (known is not None and within(by_terms(known, problem))) or within(by_size(problem))
 
 
-def by_terms(structure: Structure, problem: Problem) -> Arrays:
+def by_terms(structure: Structure, problem: LayerProblem) -> Arrays:
     """What rounding may do to each gradient of this structure: 1e-12 S + 2 (I + 1) u F.
 
     S adds up the terms' magnitudes: a saturated tanh's slope 1 - a^2 is only right to u (1 + a^2),
@@ -381,7 +385,7 @@ def by_terms(structure: Structure, problem: Problem) -> Arrays:
     return {str(key): value for key, value in allowed.items()}
 
 
-def by_size(problem: Problem) -> Arrays:
+def by_size(problem: LayerProblem) -> Arrays:
     """The same for a layer of unknown structure: 1e-12 of the size its gradients have elsewhere.
 
     The terms that cancelled here don't for a dY of other signs; and nearer to 0, where nothing is
@@ -400,7 +404,7 @@ def by_size(problem: Problem) -> Arrays:
     return {key: np.array(1e-12 * size) for key, size in sizes.items()}
 
 
-def _gradients(problem: Problem, maker: Maker) -> None:
+def _gradients(problem: LayerProblem, maker: Maker) -> None:
     try:
         gradcheck.check_gradients(problem.value, problem.tree(), problem.run)
     except gradcheck.GradientError as error:
@@ -415,26 +419,28 @@ def _gradients(problem: Problem, maker: Maker) -> None:
         if not same({key: got[key]}, {key: right[key]}):
             shown |= {f"d{key} given": got[key], f"d{key} right": right[key]}
     what = f"{report.wrong} of {report.size} entries are wrong"
-    raise LawError(problem.candidate.name, "gradients", what, shown, name_of(maker, []))
+    raise LawError(problem.candidate.name, "gradients", what, shown, likely_bug(maker, []))
 
 
 def _slope_at_0(maker: Maker) -> None:
-    """max(Z, 0) has slope 0 at 0 here, as in TensorFlow; other functions have no kink there."""
+    """At a kink at 0 the slope is the engine's, as in TensorFlow: that of ReLU is 0."""
     structure = maker.structure
-    if structure is None or structure.activation != "relu":
+    if structure is None or 0.0 not in reference.KINKS.get(structure.activation, ()):
         return
+    zero = np.zeros(1)
+    slope = reference.ENGINE.activations[structure.activation].backward(np.ones(1), zero, zero)[0]
     problem = maker.make((2, 2, 2), 0)
     params = {key: np.zeros_like(value) for key, value in problem.params.items()}
     problem = problem._replace(x=0 * problem.x, params=params)
     right, got = gradients_by(reference.ENGINE, structure, problem, 0.0), problem.run()
     if not same(right, got):
-        what = "Z = 0 must pass no gradient"
+        what = f"Z = 0 must pass {f'{slope:g} of the' if slope else 'no'} gradient"
         shown = problem.shown() | {"dX given": got["X"], "dX right": right["X"]}
         owner = problem.candidate.name
-        raise LawError(owner, "slope at 0", what, shown, name_of(maker, [problem]))
+        raise LawError(owner, "slope at 0", what, shown, likely_bug(maker, [problem]))
 
 
-def _linear(problem: Problem, maker: Maker) -> None:
+def _linear(problem: LayerProblem, maker: Maker) -> None:
     rng = np.random.default_rng(0)
     other = np.asarray(rng.normal(size=problem.dy.shape))
     both = problem.run(dy=2 * problem.dy - 3 * other)
@@ -452,7 +458,7 @@ def _linear(problem: Problem, maker: Maker) -> None:
             raise LawError(problem.candidate.name, "linear in dY", what, problem.shown())
 
 
-def _sum_over_samples(problem: Problem, maker: Maker) -> None:
+def _sum_over_samples(problem: LayerProblem, maker: Maker) -> None:
     """A batch is its rows: outputs row by row, parameters' gradients added up."""
     whole_batch, y = problem.run(), problem.candidate.forward(problem.x.copy()).copy()
     rows = [problem._replace(x=problem.x[i : i + 1], dy=problem.dy[i : i + 1])
@@ -471,7 +477,7 @@ def _sum_over_samples(problem: Problem, maker: Maker) -> None:
         raise LawError(problem.candidate.name, "sum over samples", what, problem.shown())
 
 
-def _dtype(problem: Problem) -> None:
+def _dtype(problem: LayerProblem) -> None:
     small = {key: value.astype(np.float32) for key, value in problem.tree().items()}
     problem.candidate.set({key: small[key].copy() for key in problem.params})
     y = problem.candidate.forward(small["X"].copy())
@@ -483,7 +489,7 @@ def _dtype(problem: Problem) -> None:
         raise LawError(problem.candidate.name, "dtype kept", what, other)
 
 
-def _bad_input(problem: Problem) -> None:
+def _bad_input(problem: LayerProblem) -> None:
     if not any(value.ndim == 2 for value in problem.params.values()):
         return
     problem.candidate.set({key: value.copy() for key, value in problem.params.items()})
@@ -561,7 +567,7 @@ def _hold(maker: Maker, laws: Laws, examples: int) -> None:
         _slope_at_0(maker)
     for size in GENERAL:
         problem = maker.make(size, None)
-        checks: dict[str, Callable[[Problem], None]] = {
+        checks: dict[str, Callable[[LayerProblem], None]] = {
             "linear in dY": partial(_linear, maker=maker),
             "sum over samples": partial(_sum_over_samples, maker=maker),
             "dtype kept": _dtype,

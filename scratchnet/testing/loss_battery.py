@@ -17,7 +17,7 @@ from scratchnet import gradcheck
 from scratchnet.engines import Array, reference
 from scratchnet.testing.adapters import PlainLoss
 from scratchnet.testing.failure import LawError, Laws
-from scratchnet.testing.naming import Draw, recognise, transforms
+from scratchnet.testing.naming import Evidence, recognise, transforms
 
 __tracebackhide__ = True  # pytest shows the line that called us, and the message
 
@@ -43,7 +43,7 @@ ALIASES = {
 }
 
 
-class Problem(NamedTuple):
+class LossProblem(NamedTuple):
     """A loss with predictions p (B, K) and targets t."""
 
     loss: PlainLoss
@@ -71,7 +71,7 @@ class Problem(NamedTuple):
 
 def problem_of(
     loss: PlainLoss, size: tuple[int, int], targets: str, seed: int, share: str
-) -> Problem:
+) -> LossProblem:
     """Seed 0: quarters and the first classes; others are random."""
     rng = np.random.default_rng(seed)
     B, K = size
@@ -80,7 +80,9 @@ def problem_of(
     t = labels if targets == "labels" else np.eye(K)[labels]
     if targets == "numbers":
         t = rng.normal(0, 1, size) if seed else np.resize([1.0, 0.0, -1.0], size)
-    return Problem(loss, p, t, {"sum": 1.0, "mean": float(B), "mean of all": float(B * K)}[share])
+    return LossProblem(
+        loss, p, t, {"sum": 1.0, "mean": float(B), "mean of all": float(B * K)}[share]
+    )
 
 
 def targets_of(loss: PlainLoss) -> str:
@@ -121,12 +123,14 @@ KNOWN: dict[str, Callable[[Array, Array], Array]] = {
 """Losses of a sample that `against` may name."""
 
 
-def rows(problem: Problem) -> Array:
+def rows(problem: LossProblem) -> Array:
     t = problem.t
     return t if t.ndim == 2 else np.eye(problem.p.shape[1])[t]
 
 
-def variants(problem: Problem, right: Array, nominal: float) -> dict[str, dict[str, Array]]:
+def loss_variants(
+    problem: LossProblem, right: Array, nominal: float
+) -> dict[str, dict[str, Array]]:
     B, K = problem.p.shape
     t = rows(problem)
     made = transforms(right, [], None)
@@ -155,7 +159,7 @@ def nominal_size(draws: list[tuple[Array, Array]]) -> float:
     return c if abs(c) > 2 + 1e-6 else 0.0
 
 
-def name_of(loss: PlainLoss, targets: str, shares: list[str]) -> str | None:
+def likely_loss_bug(loss: PlainLoss, targets: str, shares: list[str]) -> str | None:
     """The likely bug, under whichever reading of the value one variant explains everything."""
     found = set()
     for share in shares:
@@ -164,7 +168,7 @@ def name_of(loss: PlainLoss, targets: str, shares: list[str]) -> str | None:
         pairs = [(problem.right(), problem.gradient(problem.p)) for problem in problems]
         c = nominal_size(pairs)
         draws = [
-            Draw({"gradient": right}, {"gradient": wrong}, variants(problem, right, c))
+            Evidence({"gradient": right}, {"gradient": wrong}, loss_variants(problem, right, c))
             for problem, (right, wrong) in zip(problems, pairs, strict=True)
         ]
         alias = ALIASES | {"gradient: p - t / B": "gradient: p - t"}
@@ -176,7 +180,7 @@ def name_of(loss: PlainLoss, targets: str, shares: list[str]) -> str | None:
 # --- the laws -----------------------------------------------------------------------------------
 
 
-def _wrong(problem: Problem) -> bool:
+def _wrong(problem: LossProblem) -> bool:
     try:
         gradcheck.check_gradients(problem.value, problem.p, problem.gradient)
     except gradcheck.GradientError:
@@ -185,7 +189,7 @@ def _wrong(problem: Problem) -> bool:
 
 
 def _gradients(loss: PlainLoss, targets: str, shares: list[str], first: int) -> None:
-    bad: dict[str, Problem] = {}
+    bad: dict[str, LossProblem] = {}
     for share in shares:
         for seed, size in [(0, s) for s in SIZES] + list(enumerate(SIZES, first)):
             problem = problem_of(loss, size, targets, seed, share)
@@ -200,10 +204,10 @@ def _gradients(loss: PlainLoss, targets: str, shares: list[str], first: int) -> 
         "gradient right": problem.right(),
     }
     what = "it is not the gradient of the value"
-    raise LawError(loss.name, "gradients", what, shown, name_of(loss, targets, shares))
+    raise LawError(loss.name, "gradients", what, shown, likely_loss_bug(loss, targets, shares))
 
 
-def _plain(problem: Problem, laws: Laws) -> None:
+def _plain(problem: LossProblem, laws: Laws) -> None:
     """Shapes, untouched inputs, the same numbers twice."""
     p, t, loss = problem.p.copy(), problem.t.copy(), problem.loss
     value, gradient = loss.value(p, t), loss.gradient(p, t).copy()
@@ -220,7 +224,7 @@ def _plain(problem: Problem, laws: Laws) -> None:
         raise LawError(loss.name, "deterministic", "two calls differ", problem.shown())
 
 
-def _parts(problem: Problem, scalar: bool) -> None:
+def _parts(problem: LossProblem, scalar: bool) -> None:
     """The loss of a batch is the mean, or the sum, of its samples'."""
     if not scalar:
         return
@@ -236,7 +240,7 @@ def _parts(problem: Problem, scalar: bool) -> None:
         raise LawError(problem.loss.name, "mean over parts", what, shown)
 
 
-def _value(problem: Problem, against: str) -> None:
+def _value(problem: LossProblem, against: str) -> None:
     """The value is that of a known loss, up to the reduction: mean or sum over B, or over B K."""
     t, value = rows(problem), float(problem.loss.value(problem.p, problem.t).real)
 
@@ -258,7 +262,7 @@ def _value(problem: Problem, against: str) -> None:
     raise LawError(problem.loss.name, "value", f"it is not the {against}", shown, bug)
 
 
-def _dtype(problem: Problem) -> None:
+def _dtype(problem: LossProblem) -> None:
     t = problem.t.astype(np.float32) if problem.t.dtype.kind == "f" else problem.t
     gradient = problem.loss.gradient(problem.p.astype(np.float32), t)
     if gradient.dtype != np.float32:
@@ -266,7 +270,7 @@ def _dtype(problem: Problem) -> None:
         raise LawError(problem.loss.name, "dtype kept", what)
 
 
-def _bad_input(problem: Problem) -> None:
+def _bad_input(problem: LossProblem) -> None:
     long = np.concatenate([problem.p, problem.p[:1]])
     try:
         problem.loss.value(long, problem.t)

@@ -3,8 +3,8 @@
 Every one stood in public code or in a book, or was proposed there as a correction, unless its
 source says "common slip"; most of them still learn, which is why accuracy is no test.
 `BUGS["name"].plant(model)` spoils a compiled model's engine, optimizer or loop, and nothing else.
-The batteries recognise somebody's bug by comparing it with these. `run` prints which check catches
-which bug; how that is measured stands in `kill_matrix.py`.
+The batteries recognise somebody's bug by comparing it with these. Which check catches which bug
+is measured in `kill_matrix.py`.
 """
 
 from __future__ import annotations
@@ -698,48 +698,3 @@ def of_part(*parts: str) -> list[Bug]:
     ['only batch starts shuffled', 'rows repeated']
     """
     return [bug for bug in BUGS.values() if bug.part in parts]
-
-
-def run(json: bool = False, **options: Any) -> dict[str, Any]:
-    """Measure and print the kill matrix: bugs by checks, and what accuracy alone would have said.
-
-    Args:
-        json: print it as JSON instead of a table.
-        options: of `kill_matrix.kill_matrix`: names, with_accuracy, data, epochs, seeds, progress.
-
-    Returns:
-        What `kill_matrix` does.
-
-    >>> matrix = run(json=True, names=["sign"], with_accuracy=False)  # doctest: +ELLIPSIS
-    {
-      "checks": [
-      ...
-    >>> matrix["bugs"][0]["named"]
-    True
-    """
-    from scratchnet.testing.kill_matrix import kill_matrix
-
-    matrix = kill_matrix(**options)
-    show(matrix, json)
-    return matrix
-
-
-def show(matrix: dict[str, Any], json: bool = False) -> None:
-    """Print a kill matrix that was measured: a table, or JSON.
-
-    >>> show({"checks": [], "clean": [], "trained_on": None, "bugs": []}, json=True)
-    {
-      "checks": [],
-      "clean": [],
-      "trained_on": null,
-      "bugs": []
-    }
-    """
-    from json import dumps
-
-    from scratchnet.testing.kill_matrix import print_matrix
-
-    if json:
-        print(dumps(matrix, indent=2))
-    else:
-        print_matrix(matrix)

@@ -1,10 +1,10 @@
 """Which bug is this? A wrong result is named only if one known variant explains it to rounding.
 
-A `Draw` is one random problem: the right result, the wrong one, and what each variant of the right
-computation gives there. A variant explains a bug if it equals the wrong result on every draw, the
-draws on which the code under test happens to be right included. Where no variant does, or two with
-different names do, the answer is None: "not recognised" is honest, a wrong name costs somebody an
-afternoon. Read `batteries.py` next.
+`Evidence` is one random problem: the right result, the wrong one, and what each variant of the
+right computation gives there. A variant explains a bug if it equals the wrong result on every draw,
+the draws on which the code under test happens to be right included. Where no variant does, or two
+with different names do, the answer is None: "not recognised" is honest, a wrong name costs somebody
+an afternoon. Read `batteries.py` next.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 """Largest difference, as a share of a tensor's largest entry, at which two results are the same."""
 
 
-class Draw(NamedTuple):
+class Evidence(NamedTuple):
     """One problem: name -> tensor of the right and the wrong result, and of each variant's."""
 
     right: Tensors
@@ -46,7 +46,7 @@ def same(one: Tensors, other: Tensors, tolerance: float = TOLERANCE) -> bool:
     return True
 
 
-def explains(name: str, draws: list[Draw]) -> bool:
+def explains(name: str, draws: list[Evidence]) -> bool:
     """Whether this variant gives the wrong result wherever it was drawn, and is wrong itself."""
     known = [draw for draw in draws if name in draw.variants]
     if len(known) < len(draws):
@@ -57,16 +57,16 @@ def explains(name: str, draws: list[Draw]) -> bool:
     return len(telling) > 0
 
 
-def recognise(draws: Iterable[Draw], alias: Mapping[str, str] | None = None) -> str | None:
+def recognise(draws: Iterable[Evidence], alias: Mapping[str, str] | None = None) -> str | None:
     """The name of the one variant that explains all draws, or None.
 
     `alias` maps variants to names: several that bear one name count as one.
 
     >>> g = np.array([1.0, -2.0])
     >>> right, wrong = {"dX": g}, {"dX": -g}
-    >>> recognise([Draw(right, wrong, {"sign": wrong, "twice": {"dX": 2 * g}})])
+    >>> recognise([Evidence(right, wrong, {"sign": wrong, "twice": {"dX": 2 * g}})])
     'sign'
-    >>> recognise([Draw(right, wrong, {"sign": wrong, "other": wrong})]) is None
+    >>> recognise([Evidence(right, wrong, {"sign": wrong, "other": wrong})]) is None
     True
     """
     all_draws = list(draws)

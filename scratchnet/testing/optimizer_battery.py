@@ -17,9 +17,9 @@ import numpy as np
 from scratchnet.engines import Array
 from scratchnet.testing.adapters import PlainOptimizer, numbers_of
 from scratchnet.testing.failure import LawError, Laws
-from scratchnet.testing.forms import AdamForm, Form, Run, Settings, SGDForm
+from scratchnet.testing.forms import AdamForm, Form, FormRun, Settings, SGDForm
 from scratchnet.testing.museum import of_part
-from scratchnet.testing.naming import Draw, recognise, same
+from scratchnet.testing.naming import Evidence, recognise, same
 
 __tracebackhide__ = True  # pytest shows the line that called us, and the message
 
@@ -33,14 +33,14 @@ OPTIMIZER_LAWS = (
     "bad input refused",
 )
 STEPS = 7
-Problem = tuple[list[Array], list[list[Array]]]
+StepProblem = tuple[list[Array], list[list[Array]]]
 """Arrays to start from, and each step's gradients."""
 
 
 LEVELS = 8
 
 
-def problem(level: int, seed: int = 0) -> Problem:
+def problem(level: int, seed: int = 0) -> StepProblem:
     """Level 0: one number, gradients 1, 2, -1; then two arrays of integers; then random ones."""
     if level == 0:
         return [np.zeros(1)], [[np.array([g])] for g in (1.0, 2.0, -1.0, 3.0, 1.0, -2.0, 1.0)]
@@ -57,7 +57,7 @@ def problem(level: int, seed: int = 0) -> Problem:
     ]
 
 
-def moves(step: Callable[[list[Array], list[Array]], list[Array]], given: Problem) -> Any:
+def moves(step: Callable[[list[Array], list[Array]], list[Array]], given: StepProblem) -> Any:
     """name -> displacement of every array by every step: small beside the arrays themselves."""
     arrays, steps = given
     found = {}
@@ -71,8 +71,8 @@ def moves(step: Callable[[list[Array], list[Array]], list[Array]], given: Proble
     return found
 
 
-def stepper(form: Form, settings: Settings, given: Problem) -> Callable[..., list[Array]]:
-    run = Run(form, settings, given[0])
+def stepper(form: Form, settings: Settings, given: StepProblem) -> Callable[..., list[Array]]:
+    run = FormRun(form, settings, given[0])
 
     def step(arrays: list[Array], gradients: list[Array]) -> list[Array]:
         run.step(gradients)
@@ -143,13 +143,13 @@ class Subject:
             self.dialects = dialects(self.rule, known_numbers(self.rule, numbers))
         self.form: Form = AdamForm() if self.rule == "adam" else SGDForm()
 
-    def moves(self, given: Problem) -> Any:
+    def moves(self, given: StepProblem) -> Any:
         return moves(PlainOptimizer(self.fresh()).step, given)
 
-    def right(self, given: Problem, settings: Settings) -> Any:
+    def right(self, given: StepProblem, settings: Settings) -> Any:
         return moves(stepper(self.form, settings, given), given)
 
-    def variants(self, given: Problem) -> dict[str, Any]:
+    def variants(self, given: StepProblem) -> dict[str, Any]:
         return {
             f"{bug.name}|{dialect}": moves(stepper(bug.form, settings, given), given)
             for bug in of_part(self.rule)
@@ -162,7 +162,7 @@ class Subject:
         draws = []
         for given in map(problem, range(LEVELS)):
             wrong = self.moves(given)
-            draws.append(Draw({}, wrong, self.variants(given)))
+            draws.append(Evidence({}, wrong, self.variants(given)))
         keys = {key for draw in draws for key in draw.variants}
         return recognise(draws, {key: key.split("|")[0] for key in keys})
 

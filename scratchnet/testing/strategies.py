@@ -8,7 +8,11 @@ reach many orders of magnitude, exact zeros and saturation. Needs Hypothesis, of
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from hashlib import blake2b
+from inspect import signature
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from hypothesis import assume
@@ -17,10 +21,12 @@ from hypothesis import strategies as st
 from scratchnet import config, layers, losses
 from scratchnet.activations import NAMES
 from scratchnet.checks import Examples
-from scratchnet.engines import Array
-from scratchnet.optimizers import SGD, Adam, Optimizer
+from scratchnet.engines import Array, reference
+from scratchnet.optimizers import OPTIMIZERS, Optimizer
 from scratchnet.sequential import Sequential
 from scratchnet.utils import to_categorical
+
+T = TypeVar("T")
 
 
 class Problem(NamedTuple):
@@ -71,6 +77,33 @@ def filled(fill: str, shape: tuple[int, ...], seed: int) -> Array:
 
 
 seeds = st.integers(0, 2**16 - 1)
+
+
+def chosen(names: Iterable[str], seed: int) -> str:
+    """A name of a registry by a seed: the first for 0, else the one with the highest hash.
+
+    A longer registry moves only the seeds that choose the new name, and takes as many random
+    numbers as before: whatever else is drawn stays as it was.
+
+    >>> [chosen(("relu", "tanh"), seed) for seed in range(4)]
+    ['relu', 'tanh', 'relu', 'tanh']
+    >>> [chosen(("relu", "tanh", "gelu"), seed) for seed in range(4)]
+    ['relu', 'tanh', 'gelu', 'gelu']
+    """
+    known = list(names)
+    if seed == 0:
+        return known[0]
+    return max(known, key=lambda name: blake2b(f"{seed} {name}".encode()).digest())
+
+
+def names_of(registry: Iterable[str]) -> st.SearchStrategy[str]:
+    """One of a registry's names.
+
+    >>> from hypothesis import find
+    >>> find(names_of(["relu", "tanh"]), lambda name: name != "relu")
+    'tanh'
+    """
+    return seeds.map(partial(chosen, list(registry)))
 
 
 def arrays(
@@ -148,9 +181,7 @@ def dense_layers(
     >>> find(dense_layers(), lambda layer: layer.units > 3).units > 3
     True
     """
-    return st.builds(
-        layers.Dense, st.integers(1, most), st.sampled_from(activations), st.booleans()
-    )
+    return st.builds(layers.Dense, st.integers(1, most), names_of(activations), st.booleans())
 
 
 def architectures(
@@ -164,46 +195,69 @@ def architectures(
     (2, True)
     """
     hidden = st.lists(dense_layers(max_width, activations), max_size=max_depth - 1)
-    head = st.builds(
-        layers.Dense, st.integers(2, max_width), st.sampled_from(activations), st.booleans()
-    )
+    head = st.builds(layers.Dense, st.integers(2, max_width), names_of(activations), st.booleans())
     return st.tuples(
         st.integers(1, max_width), st.builds(lambda below, top: [*below, top], hidden, head)
     )
 
 
+def kinds(registry: Mapping[str, type[T]]) -> dict[str, type[T]]:
+    """The classes of a registry by their own names, each once.
+
+    >>> from scratchnet.optimizers import SGD
+    >>> list(kinds({"sgd": SGD, "SGD": SGD}))
+    ['SGD']
+    """
+    return {kind.__name__: kind for kind in registry.values()}
+
+
 def loss_for(head: str, draw: Any) -> losses.Loss:
     """A loss that makes sense of this head: cross-entropy wants logits or probabilities."""
     reduction = draw(st.sampled_from(("sum_over_batch_size", "sum", "mean_with_sample_weight")))
-    kinds: list[Any] = [losses.MeanSquaredError(reduction)]
-    for kind in (losses.SparseCategoricalCrossentropy, losses.CategoricalCrossentropy):
-        if head == "sigmoid":
-            kinds += [
-                kind(reduction=reduction, sigmoid_head=reading)
-                for reading in losses.SIGMOID_READINGS
-            ]
-        elif head == "softmax":
-            kinds.append(kind(reduction=reduction))
+    makers: dict[str, Callable[[], losses.Loss]] = {}
+    for name, kind in kinds(losses.LOSSES).items():
+        if kind().function(kind().reading(head)) is not None:
+            continue  # rounding is only derived for the engines' own losses (`magnitude.py`)
+        if "sigmoid_head" not in signature(kind).parameters:
+            makers[name] = partial(kind, reduction=reduction)
+        elif head == "sigmoid":
+            for reading in losses.SIGMOID_READINGS:
+                options = {"reduction": reduction, "sigmoid_head": reading}
+                makers[f"{name} {reading}"] = partial(kind, **options)
         else:
-            kinds.append(kind(from_logits=True, reduction=reduction))
-    if head != "softmax" and head != "sigmoid":
-        kinds.append(losses.SparseCategoricalCrossentropy(reduction=reduction))  # clipped
-    return draw(st.sampled_from(kinds))
+            logits: dict[str, Any] = {} if head == "softmax" else {"from_logits": True}
+            makers[name] = partial(kind, reduction=reduction, **logits)
+    if head not in ("softmax", "sigmoid"):
+        clipped = partial(losses.SparseCategoricalCrossentropy, reduction=reduction)
+        makers["clipped"] = clipped
+    return makers[draw(names_of(makers))]()
 
 
-def optimizers() -> st.SearchStrategy[Optimizer]:
-    """SGD and Adam in all their forms.
+SETTINGS: dict[str, st.SearchStrategy[Any]] = {
+    "learning_rate": st.sampled_from((1e-4, 1e-3, 1e-2, 0.1)),
+    "momentum": st.sampled_from((0.0, 0.5, 0.9, 0.99)),
+    "nesterov": st.booleans(),
+    "beta_1": st.sampled_from((0.0, 0.5, 0.9)),
+    "beta_2": st.sampled_from((0.9, 0.99, 0.999)),
+    "epsilon": st.sampled_from((1e-7, 1e-3)),
+    "amsgrad": st.booleans(),
+}
+"""What an optimizer's arguments are drawn from; others keep their defaults."""
+
+
+@st.composite
+def optimizers(draw: Any) -> Optimizer:
+    """The optimizers of the registry in all their forms.
 
     >>> from hypothesis import find
-    >>> find(optimizers(), lambda optimizer: isinstance(optimizer, SGD)).momentum
+    >>> find(optimizers(), lambda optimizer: type(optimizer).__name__ == "SGD").momentum
     0.0
     """
-    momentum = st.sampled_from((0.0, 0.5, 0.9, 0.99))
-    sgd = st.builds(SGD, st.sampled_from((1e-3, 1e-2, 0.1)), momentum, st.booleans())
-    betas = st.sampled_from((0.0, 0.5, 0.9)), st.sampled_from((0.9, 0.99, 0.999))
-    epsilon = st.sampled_from((1e-7, 1e-3))
-    adam = st.builds(Adam, st.sampled_from((1e-4, 1e-3, 1e-2)), *betas, epsilon, st.booleans())
-    return st.one_of(adam, sgd)
+    registry = kinds(OPTIMIZERS)
+    kind = registry[draw(names_of(registry))]
+    numbers = {name: draw(numbers) for name, numbers in SETTINGS.items()}
+    taken = signature(kind).parameters
+    return kind(**{name: value for name, value in numbers.items() if name in taken})
 
 
 def _weights(model: Sequential, fill: str, seed: int, saturate: float) -> None:
@@ -217,10 +271,12 @@ def _weights(model: Sequential, fill: str, seed: int, saturate: float) -> None:
 
 
 def _off_the_kink(model: Sequential, x: Array, margin: float) -> bool:
-    """Whether every ReLU's pre-activation is at least `margin` away from 0."""
-    stages = zip(model.layers, model.run(x), strict=True)
-    near = (np.abs(stage.Z).min() for layer, stage in stages if layer.activation == "relu")
-    return all(distance >= margin for distance in near)
+    """Whether every pre-activation is at least `margin` away from its activation's kinks."""
+    return all(
+        np.abs(stage.Z - kink).min() >= margin
+        for layer, stage in zip(model.layers, model.run(x), strict=True)
+        for kink in reference.KINKS.get(layer.activation, ())
+    )
 
 
 def _finite(model: Sequential, batch: Examples) -> bool:

@@ -8,6 +8,7 @@ where float32 is the point. Names of tests are what the README's table points at
 from __future__ import annotations
 
 import ast
+import math
 from pathlib import Path
 
 import keras
@@ -15,8 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ref import bridge
-from keras_ref import model as reference_model
+from keras_ref import bridge, script
 from scratchnet import Input, Sequential, activations, config, layers, losses, optimizers
 
 RNG = np.random.default_rng(11)
@@ -231,11 +231,21 @@ def adam(gradients, epsilon_hat=True, through=np.float32, rate=1e-3):
 GRADIENTS = RNG.normal(size=(30, 40)) * 10.0 ** RNG.uniform(-9, 2, 40)
 
 
-def test_adams_epsilon_stands_outside_the_root_and_after_the_correction():
+def test_adams_epsilon_is_added_to_the_root_of_the_uncorrected_second_moment():
     ours, theirs = steps(optimizers.Adam(), keras.optimizers.Adam(), GRADIENTS)
     assert near(ours, theirs)
     assert near(adam(GRADIENTS), theirs)
     assert not near(adam(GRADIENTS, epsilon_hat=False), theirs, 1e-3)
+
+
+def test_where_epsilon_stands_changes_a_step_sixteenfold():
+    """g = epsilon, lr = 1, t = 1: v = 0.001 g^2, so its root is 0.0316 g, and corrected it is g."""
+    g = np.array([1e-7])
+    ours, theirs = steps(optimizers.Adam(1.0), keras.optimizers.Adam(1.0), [g])
+    assert near(ours, theirs)
+    root = math.sqrt(0.001)
+    assert -ours[0, 0] == pytest.approx(root / (root + 1), rel=1e-5)  # Keras: 0.0307
+    assert -adam([g], epsilon_hat=False, rate=1.0)[0, 0] == pytest.approx(0.5, rel=1e-5)  # PyTorch
 
 
 def test_powers_of_beta_pass_through_float32():
@@ -312,7 +322,7 @@ def test_a_kernel_is_inputs_by_outputs_uniform_within_glorots_limit_and_biases_b
     ours = Sequential(
         [Input((28, 28)), layers.Flatten(), *map(layers.Dense, (50, 50, 10))], seed=0
     ).get_weights()
-    theirs = reference_model.build(scaled=False).get_weights()
+    theirs = script.build(scaled=False).get_weights()
     for weights in (ours, theirs):
         assert [w.shape for w in weights] == [
             (784, 50), (50,), (50, 50), (50,), (50, 10), (10,)

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from scratchnet.app import markers
+
 from . import report, suite
 from .rules import RULES, reason
 
@@ -22,7 +24,7 @@ FILES = (
     "activations.py",
     "initializers.py",
     "layers.py",
-    "losses.py",
+    "losses/loss.py",
     "objective.py",
     "optimizers.py",
     "model.py",
@@ -141,11 +143,11 @@ def main(
     only_suite: Annotated[
         bool, typer.Option("--suite", help="Run the suite without a mutant, and no more.")
     ] = False,
-    readme: Annotated[bool, typer.Option(help="Rewrite the README's table.")] = True,
+    readme: Annotated[bool, typer.Option(help="Rewrite the table in docs/proof.md.")] = True,
 ) -> None:
     """Mutation testing of the core; status 1 if a survivor is not explained or the score is low."""
     if find_spec("cosmic_ray") is None:
-        raise typer.BadParameter("cosmic-ray is missing: pip install 'scratchnet[mutation]'")
+        raise typer.BadParameter("cosmic-ray is missing: pip install 'cosmic-ray>=8.3,<9'")
     folder.mkdir(parents=True, exist_ok=True)
     session = prepare(folder, fresh)
     passed, seconds = suite.cold(folder / "tree")
@@ -159,7 +161,7 @@ def main(
     report.RESULT.write_text(json.dumps(found, indent=1) + "\n")
     typer.echo(report.table(found))
     if readme:
-        report.into_readme(report.table(found))
+        markers.rewrite(suite.ROOT / "docs" / "proof.md", "mutation", report.table(found))
     wrong = report.faults(found)
     for fault in wrong:
         console.print(fault, markup=False, soft_wrap=True)

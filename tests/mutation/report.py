@@ -1,4 +1,4 @@
-"""The report: JSON for the record, a table for the README, both from one session.
+"""The report: JSON for the record, a table for docs/proof.md, both from one session.
 
 A survivor is looked up in `survivors.py`; one without a reason there, or a reason without its
 survivor, is a fault of this repository and makes the command fail.
@@ -16,7 +16,6 @@ from .rules import RULES
 from .survivors import KNOWN
 
 RESULT = suite.ROOT / "benchmarks" / "results" / "mutation.json"
-MARKS = "<!-- mutation -->", "<!-- /mutation -->"
 ENOUGH = 0.95
 
 
@@ -91,7 +90,7 @@ def score(found: dict[str, Any]) -> float:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The README's rows."""
+    """The rows of the table."""
     rows = ["| file | mutants | killed | survive |", "| --- | --- | --- | --- |"]
     totals = Counter[str]()
     for name, counts in found["files"].items():
@@ -116,14 +115,3 @@ def _row(name: str, counts: Any) -> str:
     run = killed + survived
     share = f"{killed / run:.1%}" if run else ""
     return f"| {name} | {run} | {killed} ({share}) | {survived} |"
-
-
-def into_readme(rows: str) -> None:
-    """Put the table between the README's marks."""
-    readme = suite.ROOT / "README.md"
-    text = readme.read_text()
-    if not all(mark in text for mark in MARKS):
-        raise SystemExit(f"README.md lacks {' and '.join(MARKS)}: put them where the table goes.")
-    head, rest = text.split(MARKS[0])
-    tail = rest.split(MARKS[1])[1]
-    readme.write_text(f"{head}{MARKS[0]}\n{rows}\n{MARKS[1]}{tail}")

@@ -19,10 +19,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from scratchnet.app import runs
+from scratchnet.app import DISTRIBUTION, environment
 from scratchnet.app.cli import options
-from scratchnet.app.cli.door import DIFFERS
-from scratchnet.app.cli.screen import busy
+from scratchnet.app.cli.errors import DIFFERS
+from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.text import to_json
+from scratchnet.support import printable
 
 EXAMPLES = """**Examples**
 
@@ -62,9 +64,9 @@ def doctor(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     lacking = [finding for finding in findings if finding.status == LACKING]
     if as_json:
         told = {"ok": not lacking, "findings": [asdict(finding) for finding in findings]}
-        typer.echo(runs.as_json({**told, "environment": runs.environment()}), nl=False)
+        typer.echo(to_json({**told, "environment": environment.environment()}), nl=False)
     else:
-        _show(findings, lacking, quiet)
+        _print_findings(findings, lacking, quiet)
     if lacking:
         raise typer.Exit(DIFFERS)
 
@@ -74,20 +76,20 @@ def packages() -> Iterator[Finding]:
     from packaging.requirements import Requirement
     from packaging.specifiers import SpecifierSet
 
-    about = metadata.metadata("scratchnet")
+    about = metadata.metadata(DISTRIBUTION)
     wanted, version = SpecifierSet(about["Requires-Python"]), platform.python_version()
     fits = wanted.contains(version, prereleases=True)
     remedy = "" if fits else f"Install a Python {wanted}, and scratchnet into that"
     yield Finding("Python", FINE if fits else LACKING, f"{version} ({sys.executable})", remedy)
 
-    asked = [Requirement(line) for line in metadata.requires("scratchnet") or ()]
+    asked = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or ()]
     needed = [r for r in asked if r.marker is None or r.marker.evaluate({"extra": ""})]
     bad = [r for r in needed if not _satisfied(r)]
     yield Finding(
         "packages",
         LACKING if bad else FINE,
         ", ".join(map(_state, bad or needed)),
-        install(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
+        install_command(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
     )
     for extra, purpose in PURPOSES.items():
         group = [r for r in asked if extra in _extras_of(r) and r not in needed]
@@ -98,7 +100,7 @@ def packages() -> Iterator[Finding]:
             f"[{extra}]",
             OPTIONAL if bad else FINE,
             f"{', '.join(map(_state, bad or group))} ({purpose})",
-            install(f"scratchnet[{extra}]") if bad else "",
+            install_command(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
         )
 
 
@@ -126,7 +128,7 @@ def _state(requirement: Any) -> str:
     return f"{requirement.name} {version}{fits}"
 
 
-def install(*requirements: str) -> str:
+def install_command(*requirements: str) -> str:
     """The command that installs packages for the Python that runs this."""
     python = shlex.quote(sys.executable)
     named = " ".join(map(shlex.quote, requirements))
@@ -139,14 +141,14 @@ def processor() -> Iterator[Finding]:
     """The processor, how much of it this process may use, and what computes products."""
     from threadpoolctl import threadpool_info
 
-    from scratchnet.engines.compiled import fused
+    from scratchnet.engines.compiled import session
 
-    yield Finding("processor", FINE, f"{runs.cpu_model()}, {os.cpu_count()} cores")
+    yield Finding("processor", FINE, f"{environment.cpu_model()}, {os.cpu_count()} cores")
     usable = getattr(os, "sched_getaffinity", None)
     bounds = [f"{len(usable(0))} by affinity"] if usable else []
     bounds += [f"NUMBA_NUM_THREADS={n}" for n in [os.environ.get("NUMBA_NUM_THREADS")] if n]
     bounds += [f"cgroup {limit}" for limit in [_cgroup_limit()] if limit]
-    yield Finding("threads", FINE, f"{fused.threads_allowed()} to use ({', '.join(bounds)})")
+    yield Finding("threads", FINE, f"{session.threads_allowed()} to use ({', '.join(bounds)})")
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     told = (f"{pool['internal_api']} {pool['version']}" for pool in blas)
     yield Finding("BLAS", FINE, f"{', '.join(told) or 'unknown'}; 1 thread in fit")
@@ -168,7 +170,9 @@ def compiled_engine() -> Iterator[Finding]:
     reason = compiled.unavailable()
     if reason:
         slow = f"{reason} The reference engine does the same, some ten times slower."
-        yield Finding("engine", OPTIONAL, slow, install("numba") if "install" in reason else "")
+        yield Finding(
+            "engine", OPTIONAL, slow, install_command("numba") if "install" in reason else ""
+        )
         return
     yield Finding("engine", FINE, "compiled")
     place = compiled.ENGINE.fused.cache_folder()
@@ -205,7 +209,7 @@ def data_sets() -> Iterator[Finding]:
         yield Finding("data cache", OPTIONAL, found, "export SCRATCHNET_CACHE=a folder of yours")
 
 
-def _show(findings: list[Finding], lacking: list[Finding], quiet: bool) -> None:
+def _print_findings(findings: list[Finding], lacking: list[Finding], quiet: bool) -> None:
     """A line for each finding, its remedy below, where it can be copied whole."""
     from rich.table import Table
     from rich.text import Text
@@ -217,12 +221,12 @@ def _show(findings: list[Finding], lacking: list[Finding], quiet: bool) -> None:
             table.add_column(overflow="fold")
         for finding in findings:
             status = Text(finding.status, STYLES[finding.status])
-            table.add_row(status, Text(finding.what), Text(finding.found))
+            table.add_row(status, Text(finding.what), Text(printable(finding.found)))
         console.print(table)
     helps = [finding for finding in findings if finding.remedy]
     for finding in lacking if quiet else helps:
         console.print(f"\n{finding.what}: {finding.status}. To help that:", markup=False)
-        console.print(f"  {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"  {finding.remedy}", console)
     verdict = "All that is needed is there."
     if lacking:
         verdict = f"What is needed and lacks: {', '.join(finding.what for finding in lacking)}."

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from scratchnet.app.cli import options
-from scratchnet.app.cli.door import DIFFERS
+from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import Screen
 
 EXAMPLES = """**Examples**
@@ -45,8 +45,8 @@ def museum(
     Beside that, what a look at the test accuracy would have shown: on MNIST where it is found
     (some minutes), else on the bundled digits. Mostly nothing, and that is the lesson.
     """
-    from scratchnet.testing.kill_matrix import kill_matrix
-    from scratchnet.testing.museum import BUGS, show
+    from scratchnet.testing.kill_matrix import kill_matrix, show
+    from scratchnet.testing.museum import BUGS
 
     with Screen(quiet) as screen:
         screen.begin("The museum", len(BUGS))
