@@ -20,10 +20,19 @@ import tensorflow as tf
 from scipy import stats
 
 from keras_ref import bridge
-from keras_ref.lockstep import Report, lockstep
+from keras_ref.lockstep import LockstepReport, lockstep
 from scratchnet import Sequential
-from scratchnet.app import runs
-from scratchnet.app.runs import KERAS, OURS, Histories, Job, Keep, Outcome, Scores, Watch
+from scratchnet.app import run_training
+from scratchnet.app.run_training import (
+    KERAS,
+    OURS,
+    Histories,
+    Outcome,
+    ProgressListener,
+    RunSettings,
+    SaveEpoch,
+    Scores,
+)
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
 from scratchnet.support import Interruptible
@@ -36,83 +45,113 @@ CHANCE = 0.001
 """Disagreement less likely than this is no chance."""
 
 
-def compare(data: Data, job: Job, watch: Watch | None = None, keep: Keep | None = None) -> Outcome:
+def compare(
+    data: Data,
+    settings: RunSettings,
+    progress: ProgressListener | None = None,
+    save_epoch: SaveEpoch | None = None,
+) -> Outcome:
     """Train both; `result["parity"]` says whether they are the same."""
-    watch = watch or Watch()
+    progress = progress or ProgressListener()
     with bridge.floatx("float64"):
-        checked = check_parity(data, job, watch)
+        checked = check_parity(data, settings, progress)
     with bridge.floatx("float32"):
-        return _side_by_side(data, job, watch, keep, checked)
+        return _side_by_side(data, settings, progress, save_epoch, checked)
 
 
 def _side_by_side(
-    data: Data, job: Job, watch: Watch, keep: Keep | None, checked: dict[str, Any]
+    data: Data,
+    settings: RunSettings,
+    progress: ProgressListener,
+    save_epoch: SaveEpoch | None,
+    checked: dict[str, Any],
 ) -> Outcome:
     """The float32 training of both, timed."""
-    model = runs.build_model(job, data)
+    model = run_training.build_model(settings, data)
     copy = bridge.twin(model)
-    watch.begin("compiling and tracing", 2)
-    warm = {OURS: runs.warm_up_ours(model, data, job)}
-    watch.advance()
-    warm[KERAS] = warm_up_keras(model, copy, data, job)
-    watch.end()
+    progress.begin("compiling and tracing", 2)
+    warm = {OURS: run_training.warm_up_ours(model, data, settings)}
+    progress.advance()
+    warm[KERAS] = warm_up_keras(model, copy, data, settings)
+    progress.end()
 
-    steps = -(-len(data[0][0]) // job.batch_size)
+    steps = -(-len(data[0][0]) // settings.batch_size)
     drift: list[tuple[int, float]] = []
     histories: Histories = {}
     finished, interrupted = None, False
     try:
-        for histories in runs.train({OURS: model, KERAS: copy}, data, job, model.rng, watch):
+        for histories in run_training.train_together(
+            {OURS: model, KERAS: copy}, data, settings, model.rng, progress
+        ):
             drift.append((steps * (len(drift) + 1), distance(model, copy)))
             with Interruptible():  # what is kept and what is restored tell of the same epoch
-                finished = runs.frozen(model), copy.get_weights()
-                if keep is not None:
-                    keep(model, {**histories, "weight_difference": [apart for _, apart in drift]})
+                finished = run_training.snapshot(model), copy.get_weights()
+                if save_epoch is not None:
+                    save_epoch(
+                        model, {**histories, "weight_difference": [apart for _, apart in drift]}
+                    )
     except KeyboardInterrupt:
         if finished is None:
             raise
-        model, interrupted = runs.model_of(finished[0], job.engine, job.threads), True
+        model, interrupted = (
+            run_training.restored(finished[0], settings.engine, settings.threads),
+            True,
+        )
         copy.set_weights(finished[1])
-    scores = {OURS: runs.scores_of(model, data[1][0]), KERAS: scores_of(copy, data[1][0])}
-    agreed = agreement(data[1][1], scores[OURS].answers, scores[KERAS].answers)
-    result = {
-        "parity": checked["holds"] and (not job.scaled or agreed["mcnemar_p"] >= CHANCE),
-        "lockstep": {**checked, "drift": thinned(checked["drift"])},
-        **{name: runs.figures(histories[name], warm[name]) for name in histories},
-        "speed_ratio": _ratio(histories),
-        "agreement": agreed,
-        "misread": runs.misread(data[1][1], scores),
-        "weight_difference": [apart for _, apart in drift],
-        "tensorflow": tensorflow_settings(),
-    }
-    drifts = {
-        "float32 training, each epoch": drift,
-        "float64 lockstep, each step": checked["drift"],
-    }
-    return Outcome(model, scores, result, histories, drifts, checked["limit"], interrupted)
+
+    def score() -> Outcome:
+        scores = {
+            OURS: run_training.scores_of(model, data[1][0]),
+            KERAS: keras_scores(copy, data[1][0]),
+        }
+        agreed = agreement(data[1][1], scores[OURS].answers, scores[KERAS].answers)
+        result = {
+            "parity": checked["holds"] and (not settings.scaled or agreed["mcnemar_p"] >= CHANCE),
+            "lockstep": {**checked, "drift": thinned(checked["drift"])},
+            **{name: run_training.last_figures(histories[name], warm[name]) for name in histories},
+            "speed_ratio": _ratio(histories),
+            "agreement": agreed,
+            "misread": run_training.misread(data[1][1], scores),
+            "weight_difference": [apart for _, apart in drift],
+            "tensorflow": tensorflow_settings(),
+        }
+        drifts = {
+            "float32 training, each epoch": drift,
+            "float64 lockstep, each step": checked["drift"],
+        }
+        return Outcome(model, scores, result, histories, drifts, checked["limit"], interrupted)
+
+    return run_training.finished(score)
 
 
-def prove(data: Data, job: Job, watch: Watch | None = None, keep: Keep | None = None) -> Outcome:
+def prove(
+    data: Data,
+    settings: RunSettings,
+    progress: ProgressListener | None = None,
+    save_epoch: SaveEpoch | None = None,
+) -> Outcome:
     """The whole training in float64, in lockstep; parity is every step and every prediction."""
     with bridge.floatx("float64"):
-        return _in_lockstep(data, job, watch or Watch(), keep)
+        return _in_lockstep(data, settings, progress or ProgressListener(), save_epoch)
 
 
-def _in_lockstep(data: Data, job: Job, watch: Watch, keep: Keep | None) -> Outcome:
+def _in_lockstep(
+    data: Data, settings: RunSettings, progress: ProgressListener, save_epoch: SaveEpoch | None
+) -> Outcome:
     (x, y), (x_test, y_test) = data
-    model = runs.build_model(job, data, "float64")
+    model = run_training.build_model(settings, data, "float64")
     copy = bridge.twin(model)
-    epoch = -(-len(x) // job.batch_size)
-    watch.begin("float64 lockstep", job.epochs * epoch)
+    epoch = -(-len(x) // settings.batch_size)
+    progress.begin("float64 lockstep", settings.epochs * epoch)
 
-    seen: list[Report] = []
+    seen: list[LockstepReport] = []
 
-    def on_step(report: Report) -> None:
+    def on_step(report: LockstepReport) -> None:
         seen[:] = [report]
-        watch.now(f"drift {report.drift[-1][1]:.1e}")
-        watch.advance()
-        if keep is not None and report.steps % epoch == 0:
-            keep(model, {"lockstep": thinned(report.drift)})
+        progress.now(f"drift {report.drift[-1][1]:.1e}")
+        progress.advance()
+        if save_epoch is not None and report.steps % epoch == 0:
+            save_epoch(model, {"lockstep": thinned(report.drift)})
         interrupt.poll()
 
     start, interrupted = time.perf_counter(), False
@@ -123,35 +162,43 @@ def _in_lockstep(data: Data, job: Job, watch: Watch, keep: Keep | None) -> Outco
                 x,
                 y,
                 copy=copy,
-                epochs=job.epochs,
-                batch_size=job.batch_size,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
                 rng=model.rng,
                 tolerance=LIMIT,
                 on_step=on_step,
             )
     except KeyboardInterrupt:
+        if not seen:
+            raise
         report, interrupted = seen[0], True
     seconds = time.perf_counter() - start
-    watch.end()
-    scores = {OURS: runs.scores_of(model, x_test), KERAS: scores_of(copy, x_test)}
-    agreed = agreement(y_test, scores[OURS].answers, scores[KERAS].answers)
-    told = told_of(report, LIMIT)
-    result = {
-        "parity": told["holds"] and agreed["same"] == agreed["of"],
-        "lockstep": {**told, "drift": thinned(report.drift), "seconds": seconds},
-        "agreement": agreed,
-        "misread": runs.misread(y_test, scores),
-        "tensorflow": tensorflow_settings(),
-    }
-    drifts = {"float64 lockstep, each step": report.drift}
-    return Outcome(model, scores, result, drifts=drifts, limit=LIMIT, interrupted=interrupted)
+    progress.end()
+
+    def score() -> Outcome:
+        scores = {OURS: run_training.scores_of(model, x_test), KERAS: keras_scores(copy, x_test)}
+        agreed = agreement(y_test, scores[OURS].answers, scores[KERAS].answers)
+        told = told_of(report, LIMIT)
+        result = {
+            "parity": told["holds"] and agreed["same"] == agreed["of"],
+            "lockstep": {**told, "drift": thinned(report.drift), "seconds": seconds},
+            "agreement": agreed,
+            "misread": run_training.misread(y_test, scores),
+            "tensorflow": tensorflow_settings(),
+        }
+        drifts = {"float64 lockstep, each step": report.drift}
+        return Outcome(model, scores, result, drifts=drifts, limit=LIMIT, interrupted=interrupted)
+
+    return run_training.finished(score)
 
 
-def scores_of(copy: keras.Sequential, x: Array) -> Scores:
+def keras_scores(copy: keras.Sequential, x: Array) -> Scores:
     """What Keras's model says of x (N, ...); its last layer is dense."""
     head = copy.layers[-1]
-    outputs = copy.predict(x, batch_size=runs.TEST_BATCH, verbose=0)
-    hidden = keras.Model(copy.inputs, head.input).predict(x, batch_size=runs.TEST_BATCH, verbose=0)
+    outputs = copy.predict(x, batch_size=run_training.TEST_BATCH, verbose=0)
+    hidden = keras.Model(copy.inputs, head.input).predict(
+        x, batch_size=run_training.TEST_BATCH, verbose=0
+    )
     kernel, bias = head.get_weights()
     return Scores(outputs, hidden @ kernel + bias)
 
@@ -159,12 +206,14 @@ def scores_of(copy: keras.Sequential, x: Array) -> Scores:
 # --- before the clock starts ----------------------------------------------------------------------
 
 
-def warm_up_keras(model: Sequential, copy: keras.Sequential, data: Data, job: Job) -> float:
+def warm_up_keras(
+    model: Sequential, copy: keras.Sequential, data: Data, settings: RunSettings
+) -> float:
     """Seconds for Keras's first batches; then weights, slots and counter are as `model` has them.
 
     Keras traces once for each model, so a throwaway copy would leave the tracing to the clock.
     """
-    seconds = runs.first_batches(copy, data, job)
+    seconds = run_training.first_batches(copy, data, settings)
     bridge.carry_weights(model, copy)
     model.optimizer.build(model.theta)  # carry_slots carries the slots that exist
     bridge.carry_slots(model, copy)
@@ -174,30 +223,30 @@ def warm_up_keras(model: Sequential, copy: keras.Sequential, data: Data, job: Jo
 # --- are they the same ----------------------------------------------------------------------------
 
 
-def check_parity(data: Data, job: Job, watch: Watch) -> dict[str, Any]:
+def check_parity(data: Data, settings: RunSettings, progress: ProgressListener) -> dict[str, Any]:
     """200 float64 steps in lockstep: do all tensors stay within the limit?
 
     Raw pixels amplify rounding beyond 1e-12 in any implementation. For them the limit is measured:
     30 times how far our own network drifts from itself when it starts one ulp away.
     """
-    limit = LIMIT if job.scaled else max(LIMIT, CHAOS * twin_drift(data, job))
-    model = runs.build_model(job, data, "float64")
-    watch.begin("float64 lockstep", STEPS)
+    limit = LIMIT if settings.scaled else max(LIMIT, CHAOS * twin_drift(data, settings))
+    model = run_training.build_model(settings, data, "float64")
+    progress.begin("float64 lockstep", STEPS)
     report = lockstep(
         model,
         *data[0],
         steps=STEPS,
-        batch_size=job.batch_size,
+        batch_size=settings.batch_size,
         rng=model.rng,
         tolerance=limit,
-        on_step=lambda _: watch.advance(),
+        on_step=lambda _: progress.advance(),
     )
-    watch.end()
+    progress.end()
     told = told_of(report, limit)
     return {**told, "holds": told["holds"] and report.steps == STEPS, "drift": report.drift}
 
 
-def told_of(report: Report, limit: float) -> dict[str, Any]:
+def told_of(report: LockstepReport, limit: float) -> dict[str, Any]:
     """A report as plain data; it holds where nothing differed and no weight left the limit."""
     return {
         "holds": report.difference is None and report.largest_drift <= limit,
@@ -209,22 +258,22 @@ def told_of(report: Report, limit: float) -> dict[str, Any]:
     }
 
 
-def twin_drift(data: Data, job: Job) -> float:
+def twin_drift(data: Data, settings: RunSettings) -> float:
     """The largest drift within 200 steps of our network from itself, started one ulp higher."""
-    (x, y), (rng, model, twin) = data[0], _pair(data, job)
+    (x, y), (rng, model, twin) = data[0], _pair(data, settings)
     largest, order = 0.0, np.zeros(0, np.intp)
     for _ in range(STEPS):
         if len(order) == 0:
             order = rng.permutation(len(x))
-        rows, order = order[: job.batch_size], order[job.batch_size :]
+        rows, order = order[: settings.batch_size], order[settings.batch_size :]
         for trained in (model, twin):
             trained.train_on_batch(x[rows], y[rows])
         largest = max(largest, float(np.max(np.abs(model.theta - twin.theta))))
     return largest
 
 
-def _pair(data: Data, job: Job) -> tuple[np.random.Generator, Sequential, Sequential]:
-    model, twin = (runs.build_model(job, data, "float64") for _ in range(2))
+def _pair(data: Data, settings: RunSettings) -> tuple[np.random.Generator, Sequential, Sequential]:
+    model, twin = (run_training.build_model(settings, data, "float64") for _ in range(2))
     twin.theta[...] = np.nextafter(twin.theta, np.inf)
     return model.rng, model, twin
 

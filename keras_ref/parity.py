@@ -20,10 +20,10 @@ from rich.console import Console
 
 from keras_ref import bridge
 from keras_ref.lockstep import lockstep
-from keras_ref.random_networks import BOUND, FACTOR, survey
+from keras_ref.random_networks import BOUND, FACTOR, OPTIMIZERS, draws, survey
 from scratchnet import config, datasets
 from scratchnet.app import markers
-from scratchnet.app.runs import Job, build_model
+from scratchnet.app.run_training import RunSettings, build_model
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "parity.json"
@@ -33,7 +33,7 @@ console = Console(stderr=True)
 def proof(data: Any, engine: str) -> dict[str, Any]:
     """Float64, ten epochs in step with Keras."""
     (x, y), (x_test, _) = data
-    model = build_model(Job(engine=engine), data, "float64")
+    model = build_model(RunSettings(engine=engine), data, "float64")
     copy = bridge.twin(model)
     report = lockstep(model, x, y, epochs=10, copy=copy, rng=np.random.default_rng(0))
     with bridge.floatx("float64"):
@@ -55,8 +55,8 @@ def single(data: Any, seed: int, epochs: int, engine: str) -> dict[str, Any]:
     float32 alone does to Keras too.
     """
     (x, y), (x_test, y_test) = data
-    model = build_model(Job(seed=seed, engine=engine), data)
-    exact = build_model(Job(seed=seed, engine=engine), data, "float64")
+    model = build_model(RunSettings(seed=seed, engine=engine), data)
+    exact = build_model(RunSettings(seed=seed, engine=engine), data, "float64")
     copy = bridge.twin(model)
     rng = np.random.default_rng(seed)
     drift: list[float] = []
@@ -87,6 +87,7 @@ def table(found: dict[str, Any]) -> str:
     whole, nets, runs = found["float64"], found["networks"], found["float32"]
     first = [run["drift"][0] for run in runs]
     ours, theirs = (100 * statistics.mean(run[k] for run in runs) for k in ("accuracy", "keras"))
+    *most, last = sorted(OPTIMIZERS)
     drawn = nets["tame"] + nets["wild"] + nets["overflowed"]
     wild = f"the others within {nets['ratio']:.1f} times their own one-ulp twin's drift"
     rows = [
@@ -103,7 +104,7 @@ def table(found: dict[str, Any]) -> str:
             f"{whole['same predictions']:,}",
         ),
         (
-            f"float64, {drawn} random networks, 200 steps of Adam or SGD",
+            f"float64, {drawn} random networks, 200 steps of {', '.join(most)} or {last}",
             f"{BOUND:g}, or {FACTOR} times the twin's drift",
             f"{nets['tame']} within {nets['worst']:.1e}; {wild}; {nets['overflowed']} overflowed",
         ),
@@ -131,7 +132,8 @@ def table(found: dict[str, Any]) -> str:
 
 def main(
     seeds: Annotated[int, typer.Option(help="Seeds of the float32 runs.")] = 5,
-    networks: Annotated[int, typer.Option(help="Random networks.")] = 100,
+    networks: Annotated[int, typer.Option(help="Random networks without a feature.")] = 100,
+    each: Annotated[int, typer.Option(help="Networks for each registered name.")] = 5,
     epochs: Annotated[int, typer.Option(help="Epochs of the float32 runs.")] = 10,
     engine: Annotated[str, typer.Option(help="Our engine.")] = "auto",
 ) -> None:
@@ -139,8 +141,8 @@ def main(
     data = datasets.mnist.load_data()
     console.print("float64: ten epochs in step with Keras")
     found: dict[str, Any] = {"float64": proof(data, engine)}
-    console.print(f"{networks} random networks")
-    found["networks"] = asdict(survey(range(networks)))
+    console.print(f"{len(draws(networks, each))} random networks")
+    found["networks"] = asdict(survey(draws(networks, each)))
     config.set_floatx("float32")
     found["float32"] = []
     for seed in range(seeds):

@@ -42,6 +42,10 @@ class Initializer:
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         raise NotImplementedError(f"{type(self).__name__} must define draw(shape, rng).")
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this initializer again."""
+        return {"seed": self.seed}
+
 
 class Zeros(Initializer):
     """All 0.
@@ -53,6 +57,9 @@ class Zeros(Initializer):
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return np.zeros(shape)
 
+    def get_config(self) -> dict[str, Any]:
+        return {}
+
 
 class Ones(Initializer):
     """All 1.
@@ -63,6 +70,9 @@ class Ones(Initializer):
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return np.ones(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {}
 
 
 class GlorotUniform(Initializer):
@@ -110,12 +120,31 @@ INITIALIZERS: dict[str, type[Initializer]] = {
 INITIALIZERS |= {kind.__name__: kind for kind in INITIALIZERS.values()}
 
 
-def get(identifier: str | Initializer) -> Initializer:
-    """An initializer by name, or the given one; `ValueError` for an unknown name.
+def get(identifier: str | dict[str, Any] | Initializer) -> Initializer:
+    """An initializer by name or description, or the given one; `ValueError` for an unknown one.
 
     >>> get("zeros")((2,), "float64").tolist()
     [0.0, 0.0]
     """
     if isinstance(identifier, Initializer):
         return identifier
+    if isinstance(identifier, dict):
+        name, options = identifier.get("class_name"), identifier.get("config") or {}
+        return INITIALIZERS[resolve("initializer", name, INITIALIZERS)](**options)
     return INITIALIZERS[resolve("initializer", identifier, INITIALIZERS)]()
+
+
+def serialize(initializer: Initializer) -> dict[str, Any]:
+    """The description of an initializer, in Keras's words.
+
+    >>> serialize(HeNormal(seed=3))["config"]
+    {'seed': 3}
+    """
+    kind = type(initializer)
+    known = INITIALIZERS.get(kind.__name__) is kind
+    return {
+        "module": "keras.initializers" if known else kind.__module__,
+        "class_name": kind.__name__,
+        "config": initializer.get_config(),
+        "registered_name": None if known else kind.__name__,
+    }

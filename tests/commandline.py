@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from scratchnet import datasets
-from scratchnet.app import cli, pictures, report
+from scratchnet.app import cli, pictures
+from scratchnet.app.pages import report_page
 
 
 @pytest.fixture(scope="session")
@@ -42,12 +43,12 @@ def whole(npz, tmp_path, monkeypatch):
 def run(whole, monkeypatch):
     """The same without pictures and page, which take longer than all the rest."""
     monkeypatch.setattr(pictures, "draw", lambda *_: [])
-    monkeypatch.setattr(report, "write", lambda *_: None)
+    monkeypatch.setattr(report_page, "write_report", lambda *_: None)
     return whole
 
 
-UNDRAWN = "from scratchnet.app import pictures, report; "
-UNDRAWN += "pictures.draw = lambda *_: []; report.write = lambda *_: None; "
+UNDRAWN = "from scratchnet.app import pictures; from scratchnet.app.pages import report_page; "
+UNDRAWN += "pictures.draw = lambda *_: []; report_page.write_report = lambda *_: None; "
 
 
 @pytest.fixture

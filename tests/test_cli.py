@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import typer
 
-from scratchnet import datasets
-from scratchnet.app import cli, pictures, runs
-from scratchnet.app.cli import compare, door, work
+from scratchnet import datasets, models
+from scratchnet.app import cli, pictures, run_folder, run_training
+from scratchnet.app.cli import compare, errors, inputs
 
 pytest_plugins = ["commandline"]
 
@@ -108,7 +108,7 @@ def test_ours_alone_trains_and_leaves_a_whole_run(whole, tmp_path):
     assert result.exit_code == 0
     assert "Trained:" in result.stdout and "test accuracy" in result.stdout
     assert "epoch     ours" in result.stderr and "\x1b" not in result.output
-    kept = runs.read(tmp_path / "mine")
+    kept = run_folder.read_run(tmp_path / "mine")
     ours = kept.result["scratchnet"]
     assert (ours["test_loss"], ours["test_accuracy"]) == pytest.approx(
         cut_score(kept.model()), rel=1e-5
@@ -136,14 +136,14 @@ def cut_score(model):
 def test_without_out_every_run_gets_a_new_folder(run, tmp_path):
     for name in ("compare", "compare-2"):
         assert run(*ALONE, "--quiet").exit_code == 0
-        assert runs.read(tmp_path / "runs" / name)
+        assert run_folder.read_run(tmp_path / "runs" / name)
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_out_replaces_a_run_but_nothing_else(run, tmp_path):
     assert run(*ALONE, "--out", "mine", "--seed", "1").exit_code == 0
     assert run(*ALONE, "--out", "mine", "--seed", "2").exit_code == 0
-    assert runs.read(tmp_path / "mine").result["settings"]["seed"] == 2
+    assert run_folder.read_run(tmp_path / "mine").result["settings"]["seed"] == 2
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("years")
     result = run(*ALONE, "--out", "thesis")
@@ -153,7 +153,7 @@ def test_out_replaces_a_run_but_nothing_else(run, tmp_path):
 
 def test_json_is_all_of_standard_output(run, tmp_path):
     result = run(*ALONE, "--json", "--out", "a")
-    printed, kept = json.loads(result.stdout), runs.read(tmp_path / "a").result
+    printed, kept = json.loads(result.stdout), run_folder.read_run(tmp_path / "a").result
     assert printed.items() <= kept.items() and printed["scratchnet"]["test_accuracy"] > 0.3
 
 
@@ -166,14 +166,14 @@ def test_quiet_prints_the_verdict_only(run):
 def test_a_seed_makes_a_run(run, tmp_path):
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
         run(*ALONE, "--seed", seed, "--out", name)
-    a, b, c = (runs.read(tmp_path / name).model().theta for name in "abc")
+    a, b, c = (run_folder.read_run(tmp_path / name).model().theta for name in "abc")
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
 
 
 def test_unscaled_leaves_out_the_rescaling(run, tmp_path):
     run(*ALONE, "--unscaled", "--out", "a")
-    kept = runs.read(tmp_path / "a")
+    kept = run_folder.read_run(tmp_path / "a")
     assert type(kept.model().layers[0]).__name__ == "Flatten"
     assert kept.result["settings"]["scaled"] is False
 
@@ -181,7 +181,7 @@ def test_unscaled_leaves_out_the_rescaling(run, tmp_path):
 def test_the_home_of_whoever_ran_it_is_not_written_down(run, tmp_path, npz, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: npz.parent)
     run(*ALONE, "--out", "a")
-    kept = runs.read(tmp_path / "a").result
+    kept = run_folder.read_run(tmp_path / "a").result
     assert kept["command"][-1] == kept["data"]["name"] == f"~{os.sep}digits.npz"
     assert str(npz.parent) not in (tmp_path / "a" / "result.json").read_text()
 
@@ -222,7 +222,7 @@ def test_a_line_of_error_is_not_broken_and_its_brackets_are_kept(run, tmp_path, 
 
 
 def test_without_keras_it_says_how_to_install_it_and_trains_alone(run, monkeypatch):
-    monkeypatch.setattr(work, "has_keras", lambda: False)
+    monkeypatch.setattr(inputs, "has_keras", lambda: False)
     args = [arg for arg in ALONE if arg != "--no-keras"]
     result = run(*args)
     assert result.exit_code == 0 and "Trained:" in result.stdout
@@ -242,11 +242,11 @@ def test_without_mnist_the_digits_are_announced_loudly_even_to_the_quiet(run, mo
     assert result.stderr.count("\n") == 1
 
 
-def outcome(npz, **result) -> runs.Outcome:
+def outcome(npz, **result) -> run_training.Outcome:
     data = datasets.load(npz)
-    model = runs.build_model(runs.Job(), data)
+    model = run_training.build_model(run_training.RunSettings(), data)
     certain = np.eye(10)[data[1][1]]
-    found = {name: runs.Scores(certain, certain) for name in ("scratchnet", "keras")}
+    found = {name: run_training.Scores(certain, certain) for name in ("scratchnet", "keras")}
     agreed = {"same": 9, "of": 10, "only_scratchnet_right": 1, "only_keras_right": 0}
     lockstep = {
         "holds": True,
@@ -258,11 +258,11 @@ def outcome(npz, **result) -> runs.Outcome:
     plain = {
         "lockstep": lockstep,
         "agreement": agreed | {"mcnemar_p": 1.0},
-        "misread": runs.misread(data[1][1], found),
+        "misread": run_training.misread(data[1][1], found),
     }
     for key, value in result.items():
         plain[key] = plain[key] | value if isinstance(value, dict) else value
-    return runs.Outcome(model, found, plain)
+    return run_training.Outcome(model, found, plain)
 
 
 @pytest.mark.parametrize(
@@ -289,30 +289,30 @@ def outcome(npz, **result) -> runs.Outcome:
 )
 def test_the_verdict_decides_the_status(run, npz, monkeypatch, tmp_path, result, status, words):
     job = lambda *_: outcome(npz, **result)  # noqa: E731
-    monkeypatch.setattr(work, "has_keras", lambda: True)
+    monkeypatch.setattr(inputs, "has_keras", lambda: True)
     monkeypatch.setattr(compare, "_beside_keras", lambda *_: job)
     done = run("compare", "--out", "a", "--quiet")
     assert done.exit_code == status and words in " ".join(done.stdout.split())
-    assert runs.read(tmp_path / "a").result["parity"] is result["parity"]
+    assert run_folder.read_run(tmp_path / "a").result["parity"] is result["parity"]
 
 
 # --- train ----------------------------------------------------------------------------------------
 
 
 def test_train_is_one_fit_and_ends_at_the_bits_of_a_plain_one(run, npz, tmp_path, monkeypatch):
-    asked, fit = [], runs.Sequential.fit
+    asked, fit = [], run_training.Sequential.fit
 
     def counted(model, *args, **options):
         asked.append(options.get("epochs", 1))
         return fit(model, *args, **options)
 
-    monkeypatch.setattr(runs.Sequential, "fit", counted)
+    monkeypatch.setattr(run_training.Sequential, "fit", counted)
     result = run("train", "--epochs", "3", "--seed", "5", "--out", "a")
     assert result.exit_code == 0 and asked == [1, 3], "beside the warm-up there is one fit"
     (x, y), _ = data = datasets.load(npz)
-    plain = runs.build_model(runs.Job(seed=5), data)
+    plain = run_training.build_model(run_training.RunSettings(seed=5), data)
     history = plain.fit(x, y, epochs=3, verbose=0).history
-    kept = runs.read(tmp_path / "a")
+    kept = run_folder.read_run(tmp_path / "a")
     np.testing.assert_array_equal(kept.model().theta, plain.theta)
     assert kept.history["scratchnet"]["loss"] == history["loss"]
     assert kept.result["kind"] == "train" and kept.result["epochs"] == 3
@@ -329,14 +329,14 @@ def test_verbose_says_more_and_quiet_less(run):
 
 def stop_when(monkeypatch, condition):
     """Ctrl-C after the first batch for which `condition(model)` holds."""
-    tick = runs.Ticker.on_train_batch_end
+    tick = run_training.BatchCounter.on_train_batch_end
 
     def on_train_batch_end(ticker, batch, logs=None):
         tick(ticker, batch, logs)
         if condition(ticker.model):
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(runs.Ticker, "on_train_batch_end", on_train_batch_end)
+    monkeypatch.setattr(run_training.BatchCounter, "on_train_batch_end", on_train_batch_end)
 
 
 def test_ctrl_c_within_an_epoch_leaves_the_run_of_the_finished_ones(run, tmp_path, monkeypatch):
@@ -345,7 +345,7 @@ def test_ctrl_c_within_an_epoch_leaves_the_run_of_the_finished_ones(run, tmp_pat
     result = run(*TRAIN, "--epochs", "9", "--out", "a")
     assert result.exit_code == 130
     assert "Interrupted after 2 of 9 epochs. Trained: " in result.stdout
-    kept, wanted = (runs.read(tmp_path / name) for name in ("a", "wanted"))
+    kept, wanted = (run_folder.read_run(tmp_path / name) for name in ("a", "wanted"))
     assert kept.result["interrupted"] is True and kept.result["epochs"] == 2
     np.testing.assert_array_equal(kept.model().theta, wanted.model().theta)
     assert kept.model().optimizer.iterations == 20
@@ -365,7 +365,9 @@ def test_ctrl_c_before_the_first_epoch_leaves_no_folder(run, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("owner", "name"), [(pictures, "draw"), (runs.Folder, "save_answers")], ids=["late", "early"]
+    ("owner", "name"),
+    [(pictures, "draw"), (run_folder.RunFolder, "save_answers")],
+    ids=["late", "early"],
 )
 def test_ctrl_c_once_trained_leaves_out_the_pictures_and_nothing_else(
     run, tmp_path, monkeypatch, owner, name
@@ -378,35 +380,35 @@ def test_ctrl_c_once_trained_leaves_out_the_pictures_and_nothing_else(
 
     monkeypatch.setattr(owner, name, stopping)
     assert run(*TRAIN, "--out", "a").exit_code == 130
-    assert runs.read(tmp_path / "a").result["pictures"] == []
+    assert run_folder.read_run(tmp_path / "a").result["pictures"] == []
     assert run("evaluate", "a", "-q").exit_code == 0
 
 
 def test_ctrl_c_between_two_files_waits_for_the_second(run, tmp_path, monkeypatch):
-    write = runs.Folder.save_history
+    write = models.save_model
 
-    def save_history(folder, history):
-        write(folder, history)
-        if history and len(history["scratchnet"]["loss"]) == 2:
+    def save_model(model, place):
+        if model.optimizer.iterations == 20:
             signal.raise_signal(signal.SIGINT)
+        write(model, place)
 
-    monkeypatch.setattr(runs.Folder, "save_history", save_history)
+    monkeypatch.setattr(models, "save_model", save_model)
     result = run(*ALONE, "--epochs", "5", "--out", "a")
     assert result.exit_code == 130
-    kept = runs.read(tmp_path / "a")
+    kept = run_folder.read_run(tmp_path / "a")
     assert kept.model().optimizer.iterations == 2 * 10
     assert kept.result["epochs"] == len(kept.history["scratchnet"]["loss"]) == 2
 
 
 def test_a_loss_that_is_not_finite_ends_in_a_line_and_leaves_no_folder(run, tmp_path, monkeypatch):
-    honest = runs.build_model
+    honest = run_training.build_model
 
     def wild(*args):
         model = honest(*args)
         model.optimizer.learning_rate = 1e30
         return model
 
-    monkeypatch.setattr(runs, "build_model", wild)
+    monkeypatch.setattr(run_training, "build_model", wild)
     with np.errstate(all="ignore"):
         result = run(*TRAIN, "--out", "a")
     assert result.exit_code == 1 and "Lower the learning rate" in result.stderr
@@ -420,14 +422,14 @@ def raising(monkeypatch, error):
     def check_engine(_):
         raise error
 
-    monkeypatch.setattr(work, "check_engine", check_engine)
+    monkeypatch.setattr(inputs, "check_engine", check_engine)
 
 
 @pytest.mark.parametrize(
     ("error", "status", "line"),
     [
-        (door.UserError("a: b. Do c."), 2, "Error: a: b. Do c."),
-        (runs.RunError("a", "is b", "Do c"), 2, "Error: a is b. Do c."),
+        (errors.UserError("a: b. Do c."), 2, "Error: a: b. Do c."),
+        (run_folder.RunError("a", "is b", "Do c"), 2, "Error: a is b. Do c."),
         (datasets.DatasetError("a", "is b", "Do c"), 2, "Error: a: is b. Do c."),
         (PermissionError(13, "Permission denied", "a/b"), 2, "Error: a/b: Permission denied."),
         (ModuleNotFoundError("No module named 'x'"), 2, "Error: No module named 'x'."),
@@ -449,7 +451,7 @@ def test_a_mistake_is_one_line_and_a_bug_of_ours_is_told_from_it(
 
 @pytest.mark.parametrize("how", ["before", "after", "environment"])
 def test_debug_shows_where_it_happened(run, monkeypatch, how):
-    raising(monkeypatch, door.UserError("no"))
+    raising(monkeypatch, errors.UserError("no"))
     if how == "environment":
         monkeypatch.setenv("SCRATCHNET_DEBUG", "1")
     result = {
@@ -471,13 +473,13 @@ def test_a_warning_is_one_line_and_said_once(run, monkeypatch):
         warnings.warn("mind\nthis", stacklevel=1)
         warnings.warn("mind\nthis", stacklevel=1)
 
-    monkeypatch.setattr(work, "check_engine", check_engine)
+    monkeypatch.setattr(inputs, "check_engine", check_engine)
     assert run(*TRAIN, "-q").stderr == "Warning: mind this\n"
 
 
 def test_what_is_logged_below_is_shown_but_not_to_the_quiet(run, monkeypatch, caplog):
     log = logging.getLogger("scratchnet")
-    monkeypatch.setattr(work, "check_engine", lambda _: log.warning("compiling"))
+    monkeypatch.setattr(inputs, "check_engine", lambda _: log.warning("compiling"))
     run(*TRAIN, "-q")
     assert caplog.messages == [] and log.level == logging.NOTSET
     run(*TRAIN)
@@ -504,7 +506,7 @@ def test_interrupted_it_says_so_and_keeps_the_finished_epochs(start, tmp_path, n
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=300)
     assert process.returncode == 130 and "Traceback" not in err
-    kept = runs.read(tmp_path / "a")
+    kept = run_folder.read_run(tmp_path / "a")
     epochs = kept.history["scratchnet"]["loss"]
     assert kept.result["epochs"] == len(epochs) and f"after {len(epochs)} of 100000 epochs" in out
     assert kept.model().optimizer.iterations == len(epochs) * 45

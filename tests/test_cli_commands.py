@@ -15,7 +15,7 @@ import pytest
 
 import scratchnet
 from scratchnet import datasets, layers
-from scratchnet.app import runs
+from scratchnet.app import run_folder
 from scratchnet.app.cli import doctor, evaluate
 from scratchnet.engines import compiled
 
@@ -51,7 +51,7 @@ def edit(path: Path, **changes) -> None:
 def test_the_figures_are_those_of_the_run_to_the_bit(run, tmp_path, engine):
     run("train", "--engine", engine, "--epochs", "2", "--seed", "3", "--limit", "300", "--out", "a")
     result = run("evaluate", "a", "--json")
-    told, kept = json.loads(result.stdout), runs.read(tmp_path / "a").result
+    told, kept = json.loads(result.stdout), run_folder.read_run(tmp_path / "a").result
     assert result.exit_code == 0 and told["as_in_result"] == "exactly"
     assert told["loss"] == kept["scratchnet"]["test_loss"]
     assert told["accuracy"] == kept["scratchnet"]["test_accuracy"]
@@ -72,7 +72,7 @@ def test_the_table_has_a_row_for_each_digit_and_quiet_a_line(run, trained):
     ("factor", "agrees", "status"), [(1 + 1e-7, "up to rounding", 0), (1.01, "no", 1)]
 )
 def test_a_result_that_says_otherwise_is_found_out(run, trained, factor, agrees, status):
-    ours = runs.read(trained).result["scratchnet"]
+    ours = run_folder.read_run(trained).result["scratchnet"]
     edit(trained / "result.json", scratchnet=ours | {"test_loss": ours["test_loss"] * factor})
     result = run("evaluate", "a", "--json")
     assert result.exit_code == status and json.loads(result.stdout)["as_in_result"] == agrees
@@ -87,7 +87,7 @@ def test_other_data_are_evaluated_and_not_held_against_the_run(run, trained, npz
 
 def test_precision_recall_and_confusion_by_hand():
     truth, answers = np.array([0, 0, 0, 1, 2]), np.array([0, 1, 1, 1, 1])
-    zero, one, two = evaluate.digits(truth, answers)
+    zero, one, two = evaluate.per_digit(truth, answers)
     assert (zero["precision"], zero["recall"]) == (1, pytest.approx(1 / 3))
     assert (zero["taken_for"], zero["times"]) == (1, 2)
     assert (one["precision"], one["recall"], one["taken_for"]) == (0.25, 1, None)
@@ -100,21 +100,25 @@ def other_model(run: Path, shape: tuple[int, ...], classes: int) -> None:
     model.save(run / "model.npz")
 
 
+def rename_data(run: Path, name: str) -> None:
+    told = json.loads((run / "result.json").read_text())["data"]
+    edit(run / "result.json", data=told | {"name": name})
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
         (shutil.rmtree, "a does not exist"),
-        (lambda run: (run / "result.json").unlink(), "a is half written: it has no result.json"),
         (lambda run: (run / "model.npz").unlink(), "a is half written: it has no model.npz"),
         (lambda run: (run / "history.json").unlink(), "a is not a run"),
         (lambda run: (run / "model.npz").write_bytes(b"no"), "not a saved model"),
         (lambda run: os.truncate(run / "model.npz", 1000), "not a saved model"),
         (lambda run: (run / "result.json").write_text("{"), "is not JSON"),
-        (lambda run: edit(run / "result.json", data={}), "says nothing of its data"),
+        (lambda run: edit(run / "result.json", data={}), "data.name is missing"),
         (lambda run: other_model(run, (8, 8), 10), "images of 8 x 8, and these are 28 x 28"),
         (lambda run: other_model(run, (28, 28), 3), "no model that tells ten digits apart"),
         (
-            lambda run: edit(run / "result.json", data={"name": "~/no.npz"}),
+            lambda run: rename_data(run, "~/no.npz"),
             "the run's data are not there. Name them with --data",
         ),
     ],
@@ -244,7 +248,7 @@ def test_without_keras_doctor_is_well_and_says_what_installs_it(run, bare, monke
 
 def test_an_environment_without_pip_is_told_of_another_installer(monkeypatch):
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda _: None)
-    assert doctor.install("numba") == f"uv pip install --python {sys.executable} numba"
+    assert doctor.install_command("numba") == f"uv pip install --python {sys.executable} numba"
 
 
 def test_an_engine_or_a_cache_that_lacks_is_no_illness(run, bare, monkeypatch):

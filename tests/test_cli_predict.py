@@ -10,11 +10,13 @@ import numpy as np
 import photos
 import pytest
 from PIL import Image
+from results import a_result
 from rich.console import Console
 
 from scratchnet import datasets, layers, models
-from scratchnet.app import images, runs
+from scratchnet.app import images, run_folder, run_training
 from scratchnet.app.cli import predict
+from scratchnet.app.text import to_json
 from scratchnet.datasets import digits
 
 pytest_plugins = ["commandline"]
@@ -25,11 +27,11 @@ def mine(tmp_path_factory):
     """A run on the bundled digits, as people without MNIST have it."""
     path = tmp_path_factory.mktemp("runs") / "mine"
     data = digits.load_data()
-    job = runs.Job(epochs=30, engine="reference")
-    folder = runs.Folder(path, "train")
-    outcome = runs.alone(data, job)
-    folder.save_model(outcome.model)
-    folder.save_result({"settings": {"engine": "reference"}})
+    job = run_training.RunSettings(epochs=30, engine="reference")
+    outcome = run_training.train_solo(data, job)
+    with run_folder.RunFolder(path, "train") as folder:
+        folder.save_model(outcome.model)
+        folder.save_result(a_result(settings={"engine": "reference"}))
     return path
 
 
@@ -57,7 +59,7 @@ def answers(result) -> dict[str, dict]:
 def test_a_photo_is_one_line_on_standard_output(read, mine, five):
     result = read(five)
     assert (result.exit_code, result.stderr) == (0, "")
-    probabilities = softmax_of(runs.read(mine).model(), photos.pencilled(5))
+    probabilities = softmax_of(run_folder.read_run(mine).model(), photos.pencilled(5))
     assert probabilities.argmax() == 5
     assert result.stdout == f"five.png: 5 ({probabilities[5]:.1%})\n"
 
@@ -69,6 +71,7 @@ def softmax_of(model, page) -> np.ndarray:
     for layer in hidden:
         A = np.maximum(A @ layer.params["kernel"] + layer.params["bias"], 0)
     z = (A @ head.params["kernel"] + head.params["bias"])[0]
+    z /= predict.TEMPERATURE
     return np.exp(z) / np.exp(z).sum()
 
 
@@ -76,7 +79,7 @@ def test_json_says_all_of_it(read, mine, five):
     result = read(five, "--json")
     assert result.exit_code == 0 and result.stderr == ""
     found = answers(result)["five.png"]
-    expected = softmax_of(runs.read(mine).model(), photos.pencilled(5))
+    expected = softmax_of(run_folder.read_run(mine).model(), photos.pencilled(5))
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
     assert (found["digit"], found["confidence"]) == (5, max(found["probabilities"]))
     _, findings = images.to_mnist(photos.pencilled(5))
@@ -105,13 +108,15 @@ def test_a_model_file_reads_as_its_run_does(run, read, mine, five):
 
 def test_an_interrupted_run_reads_too(run, mine, five, tmp_path):
     shutil.copytree(mine, tmp_path / "half")
-    (tmp_path / "half" / runs.RESULT).unlink()
+    (tmp_path / "half" / run_folder.RESULT).unlink()
     assert run("predict", "--model", "half", five).exit_code == 0
 
 
 def test_a_network_on_raw_pixels_is_given_raw_pixels(run, five, tmp_path):
     data = digits.load_data()
-    outcome = runs.alone(data, runs.Job(epochs=8, scaled=False, engine="reference"))
+    outcome = run_training.train_solo(
+        data, run_training.RunSettings(epochs=8, scaled=False, engine="reference")
+    )
     models.save_model(outcome.model, tmp_path / "raw.npz")
     found = answers(run("predict", "--model", "raw.npz", five, "--json"))["five.png"]
     z = outcome.model.run(images.to_mnist(photos.pencilled(5))[0][None])[-1].Z[0]
@@ -134,7 +139,10 @@ def test_what_looks_like_no_digit_is_said_aloud(read, tmp_path):
     photos.pencilled(4).crop((0, 0, 300, 220)).save(tmp_path / "cut.png")
     result = read("cut.png")
     assert result.exit_code == 0
-    assert "Warning: cut.png: it runs into the edge of the picture." in result.stderr
+    assert (
+        "Warning: cut.png: it runs into the edge of the picture, and may be cut off."
+        in result.stderr
+    )
     quiet = read("cut.png", "--quiet")
     assert quiet.stderr == "" and quiet.stdout == result.stdout
 
@@ -172,7 +180,9 @@ def test_a_model_that_takes_no_photos_is_refused_in_one_line(run, five, tmp_path
     models.save_model(small, tmp_path / "small.npz")
     (tmp_path / "text.npz").write_text("no")
     (tmp_path / "half").mkdir()
-    (tmp_path / "half" / runs.HISTORY).write_text(runs.as_json({"format": runs.FORMAT}))
+    (tmp_path / "half" / run_folder.HISTORY).write_text(
+        to_json({"format": run_folder.FORMAT, "kind": "train"})
+    )
     (tmp_path / "other").mkdir()
     refused = {
         "small.npz": "from 8 x 8 to 10: expected one from 28 x 28 pixels",
@@ -246,7 +256,7 @@ def test_a_picture_is_as_good_as_the_screen(encoding, options, alphabet):
 
 def test_the_bundled_digits_are_read_by_the_network_that_learned_them(mine):
     _, (x_test, y_test) = datasets.digits.load_data()
-    model = runs.read(mine).model()
+    model = run_folder.read_run(mine).model()
     chosen = [images.to_mnist(Image.fromarray(image))[0] for image in x_test[:100]]
     right = model.run(np.array(chosen))[-1].Z.argmax(axis=1) == y_test[:100]
     plain = model.run(x_test[:100])[-1].Z.argmax(axis=1) == y_test[:100]

@@ -11,10 +11,12 @@ import base64
 import numpy as np
 import pytest
 from PIL import Image
+from results import a_result
 from typer.testing import CliRunner
 
 from scratchnet import config, datasets
-from scratchnet.app import cli, draw, images, runs
+from scratchnet.app import cli, images, run_folder, run_training
+from scratchnet.app.pages import drawing_page
 from scratchnet.checks import Examples
 from scratchnet.engines import reference
 from scratchnet.layers import Dense, Flatten, Input, Layer, Rescaling
@@ -30,16 +32,18 @@ SPARSE = "sparse_categorical_crossentropy"
 
 def written(path, model, **result):
     """A run of this model."""
-    folder = runs.Folder(path, "train")
-    folder.save_model(model)
-    folder.save_result(result)
-    return runs.read(path)
+    with run_folder.RunFolder(path, "train") as folder:
+        folder.save_model(model)
+        folder.save_result(a_result(**result))
+    return run_folder.read_run(path)
 
 
 def an_epoch(mnist, path, scaled):
     """The well-known network after an epoch of MNIST."""
     x, y, x_test, y_test = mnist
-    model = runs.build_model(runs.Job(epochs=1, scaled=scaled), ((x, y), (x_test, y_test)))
+    model = run_training.build_model(
+        run_training.RunSettings(epochs=1, scaled=scaled), ((x, y), (x_test, y_test))
+    )
     model.fit(x, y, verbose=0)
     return written(path / "run", model, settings={"epochs": 1}, data={"name": "MNIST"})
 
@@ -96,7 +100,7 @@ def python_step(model, x, label):
 
 def test_a_thousand_mnist_images_get_the_answers_that_python_gives(run, mnist, visit):
     model, x = run.model(), mnist[2][:1000]
-    Z, A = logits_and_outputs(visit(draw.html(run)).page, x)
+    Z, A = logits_and_outputs(visit(drawing_page.html(run)).page, x)
     np.testing.assert_allclose(Z, model.run(x)[-1].Z, rtol=0, atol=1e-4)
     assert (A.argmax(axis=1) == model.predict(x, verbose=0).argmax(axis=1)).sum() == 1000
 
@@ -104,7 +108,7 @@ def test_a_thousand_mnist_images_get_the_answers_that_python_gives(run, mnist, v
 def test_sigmoids_that_tie_in_python_tie_on_the_page(unscaled, mnist, visit):
     """An answer may differ only where rounding a logit moves a sigmoid by its last bit."""
     model, x = unscaled.model(), mnist[2][:1000]
-    Z, A = logits_and_outputs(visit(draw.html(unscaled)).page, x)
+    Z, A = logits_and_outputs(visit(drawing_page.html(unscaled)).page, x)
     expected = model.predict(x, verbose=0)
     assert ((expected == 1).sum(axis=1) > 1).sum() > 10
     np.testing.assert_allclose(Z, model.run(x)[-1].Z, rtol=0, atol=2e-6 * abs(Z).max())
@@ -117,7 +121,7 @@ def test_sigmoids_that_tie_in_python_tie_on_the_page(unscaled, mnist, visit):
 def test_a_prediction_takes_less_than_ten_milliseconds_and_the_page_less_than_a_megabyte(
     run, visit
 ):
-    html = draw.html(run)
+    html = drawing_page.html(run)
     assert len(html.encode()) < 1e6
     times = visit(html).page.evaluate(
         """() => Array.from({length: 101}, () => {
@@ -154,7 +158,7 @@ def settled(page):
 
 
 def test_digits_drawn_by_mouse_are_read(run, visit):
-    seen = visit(draw.html(run))
+    seen = visit(drawing_page.html(run))
     page = seen.page
     read = {}
     for digit in range(10):
@@ -168,7 +172,7 @@ def test_digits_drawn_by_mouse_are_read(run, visit):
 
 
 def test_a_step_taken_on_the_page_is_the_step_that_python_takes(run, visit):
-    page = visit(draw.html(run)).page
+    page = visit(drawing_page.html(run)).page
     draw_by_mouse(page, 3)
     before = decode(page, "network.theta")
     x = decode(page, "state.x").reshape(28, 28)
@@ -263,7 +267,7 @@ def trained(request, tmp_path):
 @pytest.mark.parametrize("trained", STACKS, indirect=True)
 def test_any_stack_answers_and_learns_as_in_python(trained, visit):
     run, x, y = trained
-    model, page = run.model(), visit(draw.html(run)).page
+    model, page = run.model(), visit(drawing_page.html(run)).page
     Z, A = logits_and_outputs(page, x[-50:])
     head = model.run(x[-50:])[-1]
     np.testing.assert_allclose(Z, head.Z, rtol=0, atol=2e-6 * max(1, abs(Z).max()))
@@ -288,7 +292,7 @@ def test_any_stack_answers_and_learns_as_in_python(trained, visit):
 @pytest.mark.parametrize("trained", STACKS, indirect=True)
 def test_the_pixels_gradient_is_the_logits_derivative(trained, visit):
     run, x, _ = trained
-    model, page = run.model(), visit(draw.html(run)).page
+    model, page = run.model(), visit(drawing_page.html(run)).page
     image = x[7]
     page.evaluate(
         "x => { const pixels = Float32Array.from(x); "
@@ -306,7 +310,7 @@ def test_the_pixels_gradient_is_the_logits_derivative(trained, visit):
 def test_what_pixels_and_biases_give_adds_up_to_the_logit(trained, visit):
     """Where every activation is piecewise linear; else the page says what the rest is."""
     run, _, _ = trained
-    page = visit(draw.html(run)).page
+    page = visit(drawing_page.html(run)).page
     text = page.locator("#sum").inner_text().replace("\N{MINUS SIGN}", "-")
     words = text.replace(",", " ").replace(":", " ").split()
     pixels, rest, logit = (float(w.rstrip(".")) for w in words if "." in w[1:-1])
@@ -335,7 +339,7 @@ def test_what_pixels_and_biases_give_adds_up_to_the_logit(trained, visit):
 
 @pytest.fixture
 def blank(tmp_path, visit):
-    return visit(draw.html(written(tmp_path / "run", usual()))).page
+    return visit(drawing_page.html(written(tmp_path / "run", usual()))).page
 
 
 def python_image(ink):
@@ -384,7 +388,7 @@ def test_the_pen_is_as_wide_as_mnists_on_any_part_of_the_pad(blank):
 
 def test_a_drawing_is_read_like_its_photo(run, visit):
     """By the whole of `images.to_mnist`, which knows no strokes; a pixel's shift is rounding's."""
-    page, model = visit(draw.html(run)).page, run.model()
+    page, model = visit(drawing_page.html(run)).page, run.model()
     for digit in range(10):
         page.evaluate(f"() => {{ window.ink = inkOf(EXAMPLES[{digit}]); }}")
         drawn = decode(page, "centred(ink, PAD, 28)").reshape(28, 28)
@@ -404,6 +408,53 @@ def test_an_empty_pad_and_a_dot_are_no_trouble(blank):
     assert decode(blank, "state.x").max() == 255
 
 
+def test_a_dot_is_a_disc_whatever_a_browser_makes_of_a_line_without_length(blank):
+    """Some give a stroke of length 0 no round ends; so no dot may be left to `stroke`."""
+    inked = blank.evaluate("""() => {
+        const stroke = CanvasRenderingContext2D.prototype.stroke;
+        CanvasRenderingContext2D.prototype.stroke = () => {};
+        const dots = [[[0.5, 0.5]], [[0.2, 0.2], [0.2, 0.2]]];
+        const counts = dots.map((dot) => inkOf([dot]).filter((v) => v > 127).length);
+        CanvasRenderingContext2D.prototype.stroke = stroke;
+        return counts;
+    }""")
+    radius = 0.085 / 4 * 280 / 2
+    # Pixels that are covered by more than half: as many as its area, but for a ring of them.
+    assert inked == pytest.approx([np.pi * radius**2] * 2, abs=2 * np.pi * radius / 2)
+
+
+def test_an_example_never_destroys_a_drawing(tmp_path, visit):
+    page = visit(drawing_page.html(written(tmp_path / "run", usual()))).page
+    page.locator("#clear").click()
+    page.locator("#pad").click()
+    settled(page)
+    own = page.evaluate("state.strokes")
+    for k in (3, 5):  # a second one doesn't make the first one's strokes mine
+        page.locator(f"#examples button >> nth={k}").click()
+    settled(page)
+    assert page.locator("#undo-stroke").text_content() == "Back to mine"
+    page.locator("#undo-stroke").click()
+    settled(page)
+    assert page.evaluate("state.strokes") == own and len(own) == 1
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+def test_the_optimizers_line_is_not_clipped(tmp_path, visit, width):
+    model = usual()
+    model.optimizer.iterations = 18_750
+    page = visit(drawing_page.html(written(tmp_path / "run", model)), width).page
+    needed, given = page.evaluate("""() => {
+        const select = $("optimizer"), style = getComputedStyle(select);
+        const context = document.createElement("canvas").getContext("2d");
+        context.font = style.font;
+        const texts = [...select.options].map((o) => context.measureText(o.textContent).width);
+        const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+        const inside = select.clientWidth - padding;
+        return [Math.max(...texts), inside];
+    }""")
+    assert needed < given
+
+
 # --- the page in use -----------------------------------------------------------------------------
 
 
@@ -412,7 +463,7 @@ def test_an_empty_pad_and_a_dot_are_no_trouble(blank):
 def test_the_page_is_whole_legible_and_reachable(tmp_path, visit, width, scheme):
     model = usual()
     model.optimizer.iterations = 18_750  # words as long as a real run's
-    seen = visit(draw.html(written(tmp_path / "run", model)), width, scheme)
+    seen = visit(drawing_page.html(written(tmp_path / "run", model)), width, scheme)
     seen.page.locator("#labels button").first.click()
     seen.page.locator("#layer-0 button").first.click()
     assert seen.page.locator("#gradients canvas").count() == 4
@@ -420,7 +471,7 @@ def test_the_page_is_whole_legible_and_reachable(tmp_path, visit, width, scheme)
 
 
 def test_a_finger_draws_and_the_page_stays_where_it_is(tmp_path, visit):
-    seen = visit(draw.html(written(tmp_path / "run", usual())), 375, has_touch=True)
+    seen = visit(drawing_page.html(written(tmp_path / "run", usual())), 375, has_touch=True)
     page = seen.page
     page.locator("#pad").scroll_into_view_if_needed()
     before = page.evaluate("scrollY")
@@ -452,7 +503,7 @@ def test_a_stroke_that_leaves_the_pad_ends_where_the_button_is_let_go(blank):
 
 
 def test_clearing_or_an_example_in_the_midst_of_a_stroke_is_no_trouble(tmp_path, visit):
-    seen = visit(draw.html(written(tmp_path / "run", usual())))
+    seen = visit(drawing_page.html(written(tmp_path / "run", usual())))
     page = seen.page
     (stroke,) = points(page, 7)
     for click, strokes in (("#clear", []), ("#examples button >> nth=1", "EXAMPLES[1]")):
@@ -506,7 +557,7 @@ def test_plain_descent_lowers_the_loss_by_what_a_straight_line_says(blank):
     assert expected == pytest.approx(-0.001 * grad @ grad, rel=1e-3)
     assert after - loss == pytest.approx(expected, rel=0.2)
     said = blank.locator("#first-order").inner_text()
-    assert said.startswith("Gradient descent, rate 0.001.")
+    assert said.startswith("SGD, rate 0.001.")
     blank.locator("#labels button").nth(4).click()
     blank.locator("#restore").click()
     assert blank.evaluate("state.taken.length") == 0
@@ -521,7 +572,7 @@ def test_equal_outputs_are_said_to_be_so(tmp_path, visit):
     kernel, bias = model.layers[-1].weights
     kernel[...] = 0
     bias[...] = [0, 0, 0, 18, 0, 0, 0, 20, 0, 0]
-    page = visit(draw.html(written(tmp_path / "run", model))).page
+    page = visit(drawing_page.html(written(tmp_path / "run", model))).page
     assert page.locator("#reading").inner_text().startswith("It reads a 3")
     assert "the outputs of 3, 7 are the same, 1" in page.locator("#head-note").inner_text()
 
@@ -529,7 +580,7 @@ def test_equal_outputs_are_said_to_be_so(tmp_path, visit):
 def test_the_code_that_is_shown_is_the_code_that_runs(blank):
     from scratchnet.app import pages
 
-    assert blank.locator("#source").text_content() == pages.read("network.js").strip()
+    assert blank.locator("#source").text_content() == pages.read_template("network.js").strip()
 
 
 # --- the command, and what it refuses ------------------------------------------------------------
@@ -546,8 +597,8 @@ class Doubled(Layer):
 def refused(*layers, shape=(28, 28), loss=SPARSE):
     model = stack(*layers, shape=shape)
     model.compile("adam", loss)
-    with pytest.raises(draw.DrawError) as error:
-        draw.described(model)
+    with pytest.raises(drawing_page.DrawError) as error:
+        drawing_page.network_as_data(model)
     message = str(error.value)
     assert "\n" not in message and message.startswith("draw can't show this model: ")
     return message
@@ -575,7 +626,7 @@ def test_the_command_writes_the_page_and_says_where(tmp_path):
     assert done.exit_code == 0, done.output
     assert "page.html" in done.stderr
     html = out.read_text()
-    assert "Rescaling, Flatten, Dense 50 relu, Dense 10 sigmoid: 39,760 parameters." in html
+    assert "Rescaling, Flatten, Dense 50 relu, Dense 10 sigmoid: 39,760 parameters, trained" in html
     assert f"scratchnet draw {tmp_path / 'run'} --out {out}" in html
     failed = CliRunner().invoke(cli.app, ["draw", str(tmp_path / "none"), "--out", str(out)])
     assert failed.exit_code == 2 and failed.stderr.count("\n") == 1
@@ -584,4 +635,4 @@ def test_the_command_writes_the_page_and_says_where(tmp_path):
 
 def test_the_same_run_makes_the_same_page(tmp_path):
     run = written(tmp_path / "run", usual())
-    assert draw.html(run) == draw.html(runs.read(tmp_path / "run"))
+    assert drawing_page.html(run) == drawing_page.html(run_folder.read_run(tmp_path / "run"))

@@ -82,9 +82,9 @@ def start(plan: Plan, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]
         W[:] = rng.uniform(-1, 1, W.shape) * np.sqrt(6 / sum(W.shape))
         if b is not None:
             b[:] = rng.normal(size=b.shape) / 10
-    names = ["velocity"] if plan.constants.get("momentum") else []
+    names = ["momentum"] if plan.constants.get("momentum") else []
     if plan.optimizer == "adam":
-        names = ["m", "v", "v_hat"][: 3 if plan.constants["amsgrad"] else 2]
+        names = ["momentum", "velocity", "velocity_hat"][: 3 if plan.constants["amsgrad"] else 2]
     return theta, {name: np.zeros_like(theta) for name in names}
 
 
@@ -110,10 +110,11 @@ def reference_step(
         through = True
     c = plan.constants
     if plan.optimizer == "sgd":
-        ref.sgd(theta, grad, slots.get("velocity"), rate, c["momentum"], c["nesterov"])
+        ref.sgd(theta, grad, slots.get("momentum"), rate, c["momentum"], c["nesterov"])
     else:
         betas = c["one_minus_beta_1"], c["one_minus_beta_2"], c["epsilon"]
-        ref.adam(theta, grad, slots["m"], slots["v"], slots.get("v_hat"), rate, *betas)
+        moments = (slots.get(name) for name in ("momentum", "velocity", "velocity_hat"))
+        ref.adam(theta, grad, *moments, rate, *betas)
     return float(np.sum(dl * losses)), int(np.sum(A.argmax(1) == T.argmax(1)))
 
 
@@ -175,7 +176,7 @@ def test_every_function_of_the_contract_has_a_kernel() -> None:
 # --- whole epochs: every activation, loss, optimizer ----------------------------------------------
 
 CASES: dict[str, tuple[Plan, dict[str, Any]]] = {
-    "the seed's": (make_plan(*MNIST_LIKE), {}),
+    "the script's": (make_plan(*MNIST_LIKE), {}),
     "one layer": (make_plan((20, 3), ("sigmoid",)), {}),
     "ones": (
         make_plan((1, 1, 1), ("tanh", "sigmoid"), loss="mean_squared_error", reads="A"),
@@ -305,7 +306,7 @@ def test_bits_do_not_depend_on_threads(
         monkeypatch.setattr(fused, "threads_allowed", lambda asked: asked)
         theta, slots, found = train(plan, X, y, order, batch, threads=threads)
         np.testing.assert_array_equal(theta, expected[0])
-        np.testing.assert_array_equal(slots["v"], expected[1]["v"])
+        np.testing.assert_array_equal(slots["velocity"], expected[1]["velocity"])
         np.testing.assert_array_equal(found.losses, expected[2].losses)
 
 
@@ -317,13 +318,13 @@ def test_second_moments_that_nobody_sees_end_at_0() -> None:
     order = np.resize(np.arange(64), 6400)
     for switches, ends in ((fused.Switches(), True), (fused.Switches(flush=False), False)):
         theta, slots = start(plan)
-        slots["v"][:] = 1e-29
+        slots["velocity"][:] = 1e-29
         session = fused.open(plan, theta, slots, X, y, batch_size=1, threads=1, switches=switches)
         session.epoch(order, rates_of(plan, order.size))
         session.pull()
-        unlit = slots["v"][: 40 * 6].reshape(40, 6)[::2]
+        unlit = slots["velocity"][: 40 * 6].reshape(40, 6)[::2]
         assert (unlit == 0).all() if ends else (unlit > 0).all()
-        assert (slots["v"][: 40 * 6].reshape(40, 6)[1::2] > 1e-20).any()
+        assert (slots["velocity"][: 40 * 6].reshape(40, 6)[1::2] > 1e-20).any()
 
 
 def test_threads_that_lag_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -529,7 +530,7 @@ def test_predicting_finds_a_number_that_is_not_finite(
         ({"T": np.zeros(3, int)}, "T has 3 rows"),
         ({"weights": np.ones(5)}, "weights has 5 rows"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"slots": {}}, "needs 'm'"),
+        ({"slots": {}}, "needs 'momentum'"),
         ({"theta": np.zeros(3)}, "theta is"),
         ({"threads": 0}, "threads=0"),
     ],

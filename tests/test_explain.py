@@ -10,37 +10,37 @@ import shutil
 import subprocess
 import sys
 import zlib
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from results import a_result
 from typer.testing import CliRunner
 
 from scratchnet import datasets
-from scratchnet.app import anatomy, cli, runs
+from scratchnet.app import anatomy, cli, run_folder, run_training
 from scratchnet.app.anatomy import ExplainError
-from scratchnet.app.pages import explain as page
+from scratchnet.app.pages import anatomy_page as page
 from scratchnet.app.tracing import source, trace
 from scratchnet.engines import reference
 
 pytest_plugins = ["browser"]
 
-JOB = runs.Job(epochs=2, engine="reference")
+JOB = run_training.RunSettings(epochs=2, engine="reference")
 """300 digits: 20 steps, of which each tenth has a batch of 12."""
 
 
 def make_run(folder, job, data, dtype="float32"):
     """A run folder as `train` leaves it, of a plain `fit`."""
     (x, y), (x_test, _) = data
-    model = runs.build_model(job, data, dtype)
+    model = run_training.build_model(job, data, dtype)
     model.fit(x, y, batch_size=job.batch_size, epochs=job.epochs, verbose=0)
-    kept = runs.Folder(folder, "train")
-    kept.save_model(model)
-    told = {"name": datasets.digits.NAME, "training": len(x), "test": len(x_test)}
-    settings = {**asdict(job), "limit": 300, "dtype": dtype}
-    kept.save_result({"settings": settings, "data": {**told, "shape": x.shape[1:]}})
-    return runs.read(folder)
+    told = {"training": len(x), "test": len(x_test), "shape": x.shape[1:]}
+    with run_folder.RunFolder(folder, "train") as kept:
+        kept.save_model(model)
+        kept.save_result(a_result(job, settings={"limit": 300, "dtype": dtype}, data=told))
+    return run_folder.read_run(folder)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def run(digits, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(run, digits):
-    return anatomy.explain(run, digits)
+    return anatomy.dissect(run, digits)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_the_replay_ends_at_the_bits_of_the_run_and_stops_at_the_wanted_steps(fo
 
 def test_a_run_of_one_step_has_one(digits, tmp_path):
     data = tuple((x[:20], y[:20]) for x, y in digits)
-    told = anatomy.explain(make_run(tmp_path, replace(JOB, epochs=1), data), data)
+    told = anatomy.dissect(make_run(tmp_path, replace(JOB, epochs=1), data), data)
     assert [step.number for step in told.steps] == [1] and told.exact
 
 
@@ -107,18 +107,18 @@ def test_a_run_that_is_not_what_the_replay_gives_is_told_from_one_that_is(
     run, digits, tmp_path, what
 ):
     shutil.copytree(run.path, tmp_path / "other")
-    other = runs.read(tmp_path / "other")
+    other = run_folder.read_run(tmp_path / "other")
     model = other.model()
     vector = model.theta if what == "weight" else model.optimizer.slots["velocity"]
     vector[7] = np.nextafter(vector[7], np.float32(1))
-    model.save(tmp_path / "other" / runs.MODEL)
-    told = anatomy.explain(other, digits)
+    model.save(tmp_path / "other" / run_folder.MODEL)
+    told = anatomy.dissect(other, digits)
     assert not told.exact and (told.apart > 0) == (what == "weight")
     assert "did not end at the weights in its folder" in page.html(told)
 
 
 def test_an_image_alone_is_a_batch_of_one_and_one_that_is_not_there_is_refused(run, digits):
-    told = anatomy.explain(run, digits, image=7)
+    told = anatomy.dissect(run, digits, image=7)
     x_test, y_test = digits[1]
     for step in told.steps:
         np.testing.assert_array_equal(step.tensors["pixels"].array, x_test[7:8])
@@ -126,7 +126,7 @@ def test_an_image_alone_is_a_batch_of_one_and_one_that_is_not_there_is_refused(r
         assert step.tensors["share"].array.tolist() == [1] and step.apart is None
     assert "test image 7 alone" in page.html(told)
     with pytest.raises(ExplainError, match="image 300: expected one of the 300 test images"):
-        anatomy.explain(run, digits, image=300)
+        anatomy.dissect(run, digits, image=300)
 
 
 # --- one step: looking on changes nothing ---------------------------------------------------------
@@ -136,7 +136,7 @@ def test_every_tensor_is_that_of_the_plain_training_step(found, digits):
     _, moments, last = anatomy.replay(JOB, digits, "float32", {0, 10})
     assert last == 20
     for moment, step in zip(moments, found.steps[1:], strict=True):
-        plain = runs.build_model(JOB, digits)
+        plain = run_training.build_model(JOB, digits)
         plain.theta[...] = moment.theta
         plain.optimizer.build(plain.theta)
         for name, slot in plain.optimizer.slots.items():
@@ -166,9 +166,12 @@ def test_every_tensor_is_that_of_the_plain_training_step(found, digits):
 
 def test_every_sum_that_the_page_takes_apart_is_the_tensor_up_to_rounding(found):
     for step in found.steps:
-        of = {name: page.flat(*tensor).astype(np.float64) for name, tensor in step.tensors.items()}
+        of = {
+            name: page.with_one_pixel_axis(*tensor).astype(np.float64)
+            for name, tensor in step.tensors.items()
+        }
         axes = {name: tensor.axes for name, tensor in step.tensors.items()}
-        letters = {axis: chr(97 + i) for i, axis in enumerate(page.sizes(step))}
+        letters = {axis: chr(97 + i) for i, axis in enumerate(page.axis_lengths(step))}
         for made in page.sums(step).values():
             parts = [part for part in (made.left, made.right) if part]
             spell = ["".join(letters[axis] for axis in axes[part]) for part in parts]
@@ -176,7 +179,7 @@ def test_every_sum_that_the_page_takes_apart_is_the_tensor_up_to_rounding(found)
             plus = of[made.plus] if made.plus else 0
             total = np.einsum(rule, *(of[part] for part in parts)) + plus
             size = np.einsum(rule, *(np.abs(of[part]) for part in parts)) + np.abs(plus)
-            terms = page.sizes(step)[made.over]
+            terms = page.axis_lengths(step)[made.over]
             allowed = 1.01 * (terms + 2) * 2.0**-24 * size
             assert np.all(np.abs(total - of[made.of]) <= allowed), made
 
@@ -214,14 +217,14 @@ def test_ties_are_counted_and_the_first_that_costs_an_answer_is_shown(run, digit
     assert plain.tied == 0 and plain.example is None
     assert plain.accuracy == plain.accuracy_of_logits == np.mean(model.predict(x).argmax(1) == y)
     model.layers[-1].kernel[...] *= 30
-    outputs = runs.scores_of(model, x).outputs
+    outputs = run_training.scores_of(model, x).outputs
     ones = np.bincount((outputs == 1).sum(axis=1), minlength=11)
     assert ones[1] > 0 and ones[2:].sum() > 0
     assert anatomy.ties(model, True, digits).tied == ones[2:].sum() / len(x)
     model.layers[-1].kernel[...] *= 1000  # all that is above 0 saturates
     tied = anatomy.ties(model, True, digits)
     assert tied.tied > 0.5 and tied.example is not None
-    logits = runs.scores_of(model, x).logits
+    logits = run_training.scores_of(model, x).logits
     assert tied.accuracy_of_logits == np.mean(logits.argmax(1) == y) > tied.accuracy
     assert tied.logits.argmax() == tied.label == y[tied.example] != tied.outputs.argmax()
 
@@ -231,7 +234,7 @@ def test_ties_are_counted_and_the_first_that_costs_an_answer_is_shown(run, digit
 
 def test_the_code_is_the_files_own_and_says_which_lines_ran(found):
     root = Path(anatomy.__file__).parents[2]
-    shown = [source for stage in found.steps[0].stages for source in stage.sources]
+    shown = [source for stage in found.steps[0].operations for source in stage.sources]
     for one in shown:
         lines = (root / one.path).read_text().splitlines()
         assert all(lines[line.number - 1].strip() == line.text.strip() for line in one.lines)
@@ -265,11 +268,12 @@ def test_tracing_leaves_results_errors_and_other_tracers_alone():
 
 
 LINE, CHANGED = "        Z += b\n", "        Z += b * 2  # changed\n"
-SCRIPT = """import sys; from scratchnet import datasets; from scratchnet.app import anatomy, runs
-from scratchnet.app.pages.explain import html
+SCRIPT = """import sys; from scratchnet import datasets
+from scratchnet.app import anatomy, run_folder
+from scratchnet.app.pages.anatomy_page import html
 assert anatomy.__file__.startswith(sys.argv[1]), anatomy.__file__
 data = tuple((x[:300], y[:300]) for x, y in datasets.digits.load_data())
-print(html(anatomy.explain(runs.read(sys.argv[2]), data)))
+print(html(anatomy.dissect(run_folder.read_run(sys.argv[2]), data)))
 """
 
 
@@ -386,7 +390,7 @@ def test_the_pages_adam_is_the_engines_for_numbers_of_any_size(visit, html):
 
 
 def test_in_float64_too(visit, digits, tmp_path):
-    told = anatomy.explain(make_run(tmp_path, JOB, digits, "float64"), digits)
+    told = anatomy.dissect(make_run(tmp_path, JOB, digits, "float64"), digits)
     assert told.exact and told.steps[0].tensors["dW1"].array.dtype == np.float64
     check_bits(ready(visit(page.html(told))), told.steps[::2])
 
@@ -419,7 +423,7 @@ def check_figures(opened, step, number_of_them):
     for seen in figures:
         name = seen["name"]
         array, axes = step.tensors[name]
-        values = page.flat(array, axes)
+        values = page.with_one_pixel_axis(array, axes)
         assert seen["shape"].replace(" ", "") == str(array.shape).replace(" ", ""), name
         assert says(seen["largest"], np.abs(values).max()), seen
         assert says(seen["value"], array[tuple(json.loads(seen["place"]))]), seen
@@ -429,11 +433,15 @@ def check_figures(opened, step, number_of_them):
             for column, cell in zip(seen["columns"], cells, strict=True):
                 assert says(cell, table[int(row or 0), column]), (name, row, column, cell)
         if name in step.keras:
-            apart = np.abs(values.astype(np.float64) - page.flat(step.keras[name], axes))
+            apart = np.abs(
+                values.astype(np.float64) - page.with_one_pixel_axis(step.keras[name], axes)
+            )
             theirs, ours, worst, most = seen["keras"]
             at = tuple(json.loads(worst))
             assert apart[at] == apart.max() and says(most, apart[at])
-            assert says(ours, values[at]) and says(theirs, page.flat(step.keras[name], axes)[at])
+            assert says(ours, values[at]) and says(
+                theirs, page.with_one_pixel_axis(step.keras[name], axes)[at]
+            )
 
 
 def test_every_printed_number_is_the_engines_at_every_step_and_after_moving(
@@ -618,7 +626,7 @@ def test_steps_are_left_out_and_named_where_the_page_would_grow_too_large(found,
 def test_the_page_of_mnist_is_below_5_mb_with_all_its_steps(mnist, tmp_path):
     x, y, x_test, y_test = mnist
     data = (x, y), (x_test[:1000], y_test[:1000])
-    told = anatomy.explain(make_run(tmp_path, runs.Job(epochs=1), data), data)
+    told = anatomy.dissect(make_run(tmp_path, run_training.RunSettings(epochs=1), data), data)
     assert told.exact and [step.number for step in told.steps] == [1, 10, 1000, 1875]
     text = page.html(told)
     assert len(text.encode()) < 5_000_000 and "Left out" not in text

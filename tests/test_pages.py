@@ -25,7 +25,7 @@ HOLY = """<h2>A section</h2><p class="soft">Soft words and <a href="#main">a lin
 
 
 def page(body: str = HOLY, style: str = "") -> str:
-    template = pages.environment().from_string(BODY)
+    template = pages.jinja_environment().from_string(BODY)
     return template.render(title="A page", body=body, style=style)
 
 
@@ -36,7 +36,7 @@ def test_values_are_escaped_in_text_attributes_and_scripts():
     harm = "</script><script>alert(1)</script>\"'"
     made = pages.render("base.html", title=harm, command=["scratchnet", harm])
     assert "<script>" not in made
-    template = pages.environment().from_string("<script>const x = {{ x | tojson }};</script>")
+    template = pages.jinja_environment().from_string("<script>const x = {{ x | tojson }};</script>")
     assert template.render(x=harm).count("</script>") == 1
 
 
@@ -52,7 +52,7 @@ def test_the_same_values_make_the_same_page():
 def test_only_files_of_the_folder_that_can_stand_in_an_element_are_set_in(monkeypatch):
     with pytest.raises(ValueError, match=r"no\.css.*no such file"):
         pages.inline("no.css")
-    monkeypatch.setattr(pages, "read", lambda name: "p { content: '</STYLE>' }")
+    monkeypatch.setattr(pages, "read_template", lambda name: "p { content: '</STYLE>' }")
     with pytest.raises(ValueError, match="holds </style"):
         pages.inline("style.css")
 

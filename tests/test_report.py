@@ -21,10 +21,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scratchnet import datasets, plots
-from scratchnet.app import cli, pictures, report, runs
-from scratchnet.app.cli import work
+from scratchnet.app import cli, pictures, run_folder, run_training, verdict
+from scratchnet.app.cli import training
 from scratchnet.app.cli.screen import Screen
-from scratchnet.app.runs import KERAS, OURS, Job, RunError, Scores
+from scratchnet.app.pages import report_page
+from scratchnet.app.run_folder import RunError
+from scratchnet.app.run_training import KERAS, OURS, RunSettings, Scores
 
 pytest_plugins = ["browser"]
 
@@ -39,10 +41,12 @@ PIXELS = """img => {
 }"""
 
 
-def beside_another(data, job, watch, keep):
+def beside_another(data, settings, progress, save_epoch):
     """`compare` without TensorFlow: a second network of ours under Keras's name."""
-    outcome = runs.alone(data, job, watch, keep)
-    other = runs.alone(data, Job(**{**vars(job), "seed": job.seed + 1}))
+    outcome = run_training.train_solo(data, settings, progress, save_epoch)
+    other = run_training.train_solo(
+        data, RunSettings(**{**vars(settings), "seed": settings.seed + 1})
+    )
     outcome.scores[KERAS] = other.scores[OURS]
     outcome.histories[KERAS] = other.histories[OURS]
     labels, answers = data[1][1], outcome.answers
@@ -68,10 +72,10 @@ def beside_another(data, job, watch, keep):
             f"only_{KERAS}_right": int(np.sum(right[KERAS] & ~right[OURS])),
             "mcnemar_p": 0.25,
         },
-        "misread": runs.misread(labels, outcome.scores),
+        "misread": run_training.misread(labels, outcome.scores),
         "weight_difference": [1e-6, 2e-3, 0.5],
     }
-    keep(outcome.model, outcome.histories)
+    save_epoch(outcome.model, outcome.histories)
     return outcome
 
 
@@ -80,12 +84,12 @@ def finished(path: Path, kind: str, train) -> Path:
     (x, y), (x_test, y_test) = datasets.digits.load_data()
     data = (x[:400], y[:400]), (x_test[:200], y_test[:200])
     choice = datasets.Choice("digits", "the small digits", data)
-    job = Job(epochs=3, engine="reference")
-    task = work.Task(kind, job, choice, None, path, [kind, "--data", "a file"])
+    job = RunSettings(epochs=3, engine="reference")
+    task = training.Task(kind, job, choice, None, path, [kind, "--data", "a file"])
     with pytest.MonkeyPatch.context() as patched:  # all of them take long, and aren't looked at
-        one = lambda folder, *_: [folder.save_picture("curves", Figure())]  # noqa: E731
+        one = lambda folder, *_: folder.save_pictures({"curves": Figure()})  # noqa: E731
         patched.setattr(pictures, "draw", one)
-        work.do(task, train, Screen(quiet=True))
+        training.train_into_folder(task, train, Screen(quiet=True))
     return path
 
 
@@ -94,7 +98,7 @@ def whole(tmp_path_factory) -> dict[str, Path]:
     """A run of each kind with its report; tests that change one take `folder`."""
     base = tmp_path_factory.mktemp("runs")
     return {
-        "train": finished(base / "train", "train", runs.alone),
+        "train": finished(base / "train", "train", run_training.train_solo),
         "compare": finished(base / "compare", "compare", beside_another),
     }
 
@@ -120,7 +124,7 @@ def cells(seen, caption: str) -> list[list[str]]:
 
 
 def test_the_tables_are_the_runs_own(whole, visit):
-    run, seen = runs.read(whole["compare"]), visit(whole["compare"] / "report.html")
+    run, seen = run_folder.read_run(whole["compare"]), visit(whole["compare"] / "report.html")
     seen.open_details()
     ours, theirs = run.result[OURS], run.result[KERAS]
     rows = {row[0]: row[1:] for row in cells(seen, "Numbers after the last epoch")}
@@ -151,7 +155,7 @@ def test_the_tables_are_the_runs_own(whole, visit):
 
 def test_the_confusion_matrices_count_digits_in_rows_and_answers_in_columns(whole, visit):
     seen = visit(whole["compare"] / "report.html")
-    answers = runs.read(whole["compare"]).answers
+    answers = run_folder.read_run(whole["compare"]).answers
     for name, shown in ((OURS, "scratchnet"), (KERAS, "Keras")):
         counts = np.zeros((10, 10), int)
         for label, given in zip(
@@ -163,7 +167,7 @@ def test_the_confusion_matrices_count_digits_in_rows_and_answers_in_columns(whol
 
 
 def test_every_misread_digit_stands_with_its_image_its_label_and_both_answers(whole, visit):
-    run, seen = runs.read(whole["compare"]), visit(whole["compare"] / "report.html")
+    run, seen = run_folder.read_run(whole["compare"]), visit(whole["compare"] / "report.html")
     columns, answers = run.result["misread"], run.answers
     told = {}
     for item in seen.page.locator(".digits li").all():
@@ -188,8 +192,8 @@ def test_every_misread_digit_stands_with_its_image_its_label_and_both_answers(wh
             ]
             assert told[index] == wanted
     for indices in by_kind.values():
-        assert len(indices & set(told)) == min(len(indices), report.DIGITS_SHOWN)
-    assert len(told) == sum(min(len(i), report.DIGITS_SHOWN) for i in by_kind.values())
+        assert len(indices & set(told)) == min(len(indices), report_page.DIGITS_SHOWN)
+    assert len(told) == sum(min(len(i), report_page.DIGITS_SHOWN) for i in by_kind.values())
 
 
 def test_both_readings_of_the_head_are_told_apart(folder, visit):
@@ -198,10 +202,11 @@ def test_both_readings_of_the_head_are_told_apart(folder, visit):
     logits[0, :2], logits[1, :2], logits[2, 2], logits[3, 3] = (30, 20), (20, 30), 2, 17
     outputs = 1 / (1 + np.exp(-logits))
     assert outputs[3, 3] == 1, "alone, so no tie"
-    arrays = {"labels": labels, "misread_index": [], "misread_images": np.zeros((0, 8, 8))}
+    arrays = {"labels": labels, "misread_index": np.zeros(0, int)}
+    arrays["misread_images"] = np.zeros((0, 8, 8), np.uint8)
     arrays |= {f"{OURS}_outputs": outputs, f"{OURS}_logits": logits}
     np.savez(folder / "answers.npz", **arrays)
-    (row,) = cells(visit(report.write(folder)), "Outputs and logits")
+    (row,) = cells(visit(report_page.write_report(folder)), "Outputs and logits")
     by_logits = (1 - np.exp(2) / (np.exp(2) + 9)) / 4  # all are right, and all but one are certain
     # Two ones and eight halves, twice; 0.88 or 1 and nine halves: all within one bin.
     third = outputs[2, 2] / (4.5 + outputs[2, 2])
@@ -215,7 +220,7 @@ def test_images_of_few_shades_are_shown_in_full_contrast():
     image = np.arange(17, dtype=np.uint8)[None].repeat(2, 0)
     columns = {"index": [7], "label": [1], OURS: [2]}
     answers = {"misread_index": np.array([7]), "misread_images": image[None]}
-    ((digit,),) = [group["shown"] for group in report._misread(columns, answers)]
+    ((digit,),) = [group["shown"] for group in report_page._misread(columns, answers)]
     address = digit["image"].partition("base64,")[2]
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(address))))
     assert shown.shape == (2, 17) and (shown.max(), shown.min()) == (255, 0)
@@ -226,8 +231,8 @@ def test_the_curves_are_drawn_from_the_runs_history(whole, monkeypatch):
     drawn = []
     true = plots.history
     monkeypatch.setattr(plots, "history", lambda *a, **k: (drawn.append(a), true(*a, **k))[1])
-    report.html(runs.read(whole["compare"]))
-    history = runs.read(whole["compare"]).history
+    report_page.html(run_folder.read_run(whole["compare"]))
+    history = run_folder.read_run(whole["compare"]).history
     wanted = {"scratchnet": history[OURS], "Keras": history[KERAS]}
     assert drawn == [(wanted, "loss"), (wanted, "accuracy")]
 
@@ -246,17 +251,17 @@ def test_the_curves_are_drawn_from_the_runs_history(whole, monkeypatch):
     ],
 )
 def test_the_verdict_says_what_came_out_and_why(whole, changes, words):
-    result = runs.read(whole["compare"]).result
+    result = run_folder.read_run(whole["compare"]).result
     stepped = result["lockstep"] | changes.get("lockstep", {})
-    assert report.verdict(result | changes | {"lockstep": stepped}).endswith(words)
+    assert verdict.verdict(result | changes | {"lockstep": stepped}).endswith(words)
 
 
 @pytest.mark.parametrize(("parity", "tone"), [(True, "good"), (False, "bad"), (None, "")])
 def test_the_verdict_comes_first_and_in_its_colour(folder, parity, tone):
     change(folder, parity=parity)
-    run = runs.read(folder)
-    shown = f'</h1>\n<p class="verdict {tone}">{report.verdict(run.result)}</p>'
-    assert shown in report.html(run)
+    run = run_folder.read_run(folder)
+    shown = f'</h1>\n<p class="verdict {tone}">{verdict.verdict(run.result)}</p>'
+    assert shown in report_page.html(run)
 
 
 # --- the page stands alone ------------------------------------------------------------------------
@@ -286,7 +291,7 @@ def test_a_page_made_again_has_the_same_bytes_without_data_keras_or_network(whol
 def test_a_page_looks_the_same_whatever_its_user_set_for_pictures(whole):
     theirs = {"text.color": "red", "font.size": 30, "svg.fonttype": "path", "axes.grid": True}
     with rc_context(theirs):
-        text = report.html(runs.read(whole["train"]))
+        text = report_page.html(run_folder.read_run(whole["train"]))
     assert text == (whole["train"] / "report.html").read_text()
 
 
@@ -321,7 +326,10 @@ def test_pictures_have_words_and_only_colours_of_the_page(whole, visit):
 def test_links_lead_to_the_files_from_wherever_the_page_is(folder, tmp_path, visit):
     folder = folder.rename(tmp_path / "run #1, 100%?")
     (tmp_path / "pages").mkdir()
-    for page in (report.write(folder), report.write(folder, tmp_path / "pages" / "a.html")):
+    for page in (
+        report_page.write_report(folder),
+        report_page.write_report(folder, tmp_path / "pages" / "a.html"),
+    ):
         links = visit(page).page.locator("main a").all()
         paths = [
             Path(link.evaluate("a => decodeURIComponent(new URL(a.href).pathname)"))
@@ -332,10 +340,10 @@ def test_links_lead_to_the_files_from_wherever_the_page_is(folder, tmp_path, vis
 
 
 def test_what_a_run_holds_is_shown_and_never_obeyed(folder, visit):
-    stepped = runs.read(folder).result["lockstep"] | {"difference": HARM}
-    data = runs.read(folder).result["data"] | {"name": HARM}
+    stepped = run_folder.read_run(folder).result["lockstep"] | {"difference": HARM}
+    data = run_folder.read_run(folder).result["data"] | {"name": HARM}
     change(folder, data=data, command=["scratchnet", HARM], lockstep=stepped, parity=False)
-    seen = visit(report.write(folder))
+    seen = visit(report_page.write_report(folder))
     assert seen.page.evaluate("window.hacked") is None
     assert not seen.errors and not seen.left and seen.page.locator("script").count() == 0
     assert HARM in seen.page.locator(".verdict").inner_text()
@@ -347,7 +355,7 @@ def test_the_largest_page_is_small(folder):
     rng = np.random.default_rng(0)
     labels, number = rng.integers(0, 10, 10_000), 400
     given = {name: rng.normal(size=(10_000, 10)).astype(np.float32) for name in (OURS, KERAS)}
-    wrong = runs.misread(labels, {name: Scores(z, z) for name, z in given.items()})
+    wrong = run_training.misread(labels, {name: Scores(z, z) for name, z in given.items()})
     change(folder, misread=wrong)
     np.savez(
         folder / "answers.npz",
@@ -357,7 +365,7 @@ def test_the_largest_page_is_small(folder):
         **{f"{name}_outputs": 1 / (1 + np.exp(-z)) for name, z in given.items()},
         **{f"{name}_logits": z for name, z in given.items()},
     )
-    assert report.write(folder).stat().st_size < 2_000_000
+    assert report_page.write_report(folder).stat().st_size < 2_000_000
 
 
 # --- runs that are not whole ----------------------------------------------------------------------
@@ -366,7 +374,7 @@ def test_the_largest_page_is_small(folder):
 def test_a_run_that_was_cut_off_says_so_and_shows_its_curves(folder, visit):
     for name in ("result.json", "answers.npz"):
         (folder / name).unlink()
-    seen = visit(report.write(folder), 375)
+    seen = visit(report_page.write_report(folder), 375)
     text = seen.page.locator("body").inner_text()
     assert "Not finished: training was cut off after 3 epochs" in text and "Learning" in text
     assert seen.faults() == {}
@@ -374,7 +382,7 @@ def test_a_run_that_was_cut_off_says_so_and_shows_its_curves(folder, visit):
 
 def test_a_run_without_answers_says_what_it_lacks(folder, visit):
     (folder / "answers.npz").unlink()
-    text = visit(report.write(folder)).page.locator("body").inner_text()
+    text = visit(report_page.write_report(folder)).page.locator("body").inner_text()
     assert "has no answers.npz" in text and "What was misread" not in text
 
 
@@ -382,21 +390,24 @@ def test_numbers_that_were_not_finite_are_said_to_be(folder):
     history = json.loads((folder / "history.json").read_text())
     history[OURS]["loss"][-1] = None
     (folder / "history.json").write_text(json.dumps(history))
-    ours = runs.read(folder).result[OURS] | {"loss": None}
+    ours = run_folder.read_run(folder).result[OURS] | {"loss": None}
     change(folder, **{OURS: ours})
-    assert report.write(folder).read_text().count("not finite") >= 2
+    assert report_page.write_report(folder).read_text().count("not finite") >= 2
 
 
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
         (lambda f: (f / "answers.npz").write_bytes(b"PK\3\4"), r"answers\.npz can't be read"),
-        (lambda f: np.savez(f / "answers.npz", scratchnet_outputs=np.ones((2, 10))), "0 labels"),
+        (
+            lambda f: np.savez(f / "answers.npz", scratchnet_outputs=np.ones((2, 10))),
+            "labels is missing",
+        ),
         (
             lambda f: np.savez(
-                f / "answers.npz", labels=np.ones(2), scratchnet_outputs=np.ones((2, 10))
+                f / "answers.npz", labels=np.ones(2, int), scratchnet_outputs=np.ones((2, 10))
             ),
-            r"outputs \(2, 10\) and logits \(0,\) of scratchnet",
+            "scratchnet_logits is missing",
         ),
         (lambda f: shutil.rmtree(f), "does not exist"),
     ],
@@ -404,23 +415,23 @@ def test_numbers_that_were_not_finite_are_said_to_be(folder):
 def test_a_damaged_run_is_one_clear_line_and_no_page(folder, tmp_path, harm, message):
     harm(folder)
     with pytest.raises(RunError, match=message):
-        report.write(folder, tmp_path / "report.html")
+        report_page.write_report(folder, tmp_path / "report.html")
     done = CliRunner().invoke(cli.app, ["report", str(folder), "--out", str(tmp_path / "r.html")])
     assert done.exit_code == 2 and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "report.html").exists() and not (tmp_path / "r.html").exists()
 
 
 def test_a_page_goes_only_where_a_file_can_be(folder, tmp_path):
-    with pytest.raises(RunError, match="is a folder"):
-        report.write(folder, tmp_path)
-    with pytest.raises(RunError, match="is in a folder that does not exist"):
-        report.write(folder, tmp_path / "nowhere" / "a.html")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        report_page.write_report(folder, tmp_path)
+    with pytest.raises(FileNotFoundError, match="its folder does not exist"):
+        report_page.write_report(folder, tmp_path / "nowhere" / "a.html")
 
 
 def test_the_command_writes_into_the_folder_and_says_where(folder):
     done = CliRunner().invoke(cli.app, ["report", str(folder)])
     assert done.exit_code == 0 and f"{folder / 'report.html'}: 0." in done.stderr
-    assert (folder / "report.html").read_text() == report.html(runs.read(folder))
+    assert (folder / "report.html").read_text() == report_page.html(run_folder.read_run(folder))
 
 
 @pytest.mark.parametrize(
@@ -436,4 +447,4 @@ def test_the_command_writes_into_the_folder_and_says_where(folder):
 )
 def test_small_numbers_are_written_as_people_write_them(value, written):
     signs = str.maketrans("-x", "\N{MINUS SIGN}\N{MULTIPLICATION SIGN}")
-    assert report.power(value) == written.translate(signs)
+    assert report_page.power(value) == written.translate(signs)

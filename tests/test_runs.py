@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -9,10 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from results import a_result
 
 from scratchnet import datasets
-from scratchnet.app import runs
-from scratchnet.app.runs import Folder, Job, RunError
+from scratchnet.app import environment, run_folder, run_training
+from scratchnet.app.run_folder import RunError, RunFolder
+from scratchnet.app.run_training import RunSettings
+from scratchnet.app.text import to_json
+
+HISTORY = {column: [0.5] for column in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")}
+
+RESULT = a_result(epochs=1, interrupted=True)
 
 
 @pytest.fixture(scope="module")
@@ -23,26 +31,32 @@ def data():
 
 @pytest.fixture
 def model(data):
-    return runs.build_model(Job(), data)
+    return run_training.build_model(RunSettings(), data)
 
 
-def finished(path, model) -> Folder:
-    folder = Folder(path, "compare")
-    folder.save_history({"scratchnet": {"loss": [1.0]}})
-    folder.save_model(model)
-    folder.save_picture("curves", Figure())
-    folder.save_result({"parity": True})
+def finished(path, model) -> RunFolder:
+    """A run of an epoch; its folder is still open."""
+    folder = RunFolder(path, "compare")
+    folder.save_epoch(model, {"scratchnet": HISTORY})
+    folder.save_result(RESULT)
+    folder.save_pictures({"curves": Figure()})
     return folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 # --- training -------------------------------------------------------------------------------------
 
 
 def test_a_run_ends_at_the_bits_of_a_plain_shuffled_fit(data):
-    job = Job(epochs=3, seed=7)
-    fitted, kept = runs.build_model(job, data), []
+    job = RunSettings(epochs=3, seed=7)
+    fitted, kept = run_training.build_model(job, data), []
     history = fitted.fit(*data[0], epochs=3, verbose=0).history
-    outcome = runs.alone(data, job, keep=lambda model, _: kept.append(model.theta.copy()))
+    outcome = run_training.train_solo(
+        data, job, save_epoch=lambda model, _: kept.append(model.theta.copy())
+    )
     np.testing.assert_array_equal(outcome.model.theta, fitted.theta)
     assert outcome.histories["scratchnet"]["loss"] == history["loss"]
     assert len(kept) == 3 and not np.array_equal(kept[0], kept[1])
@@ -58,7 +72,7 @@ def test_everyone_sees_the_same_samples_in_a_new_order_each_epoch_and_only_fit_i
     data, monkeypatch
 ):
     clock, seen = [0.0], {"a": [], "b": []}
-    monkeypatch.setattr(runs.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(run_training.time, "perf_counter", lambda: clock[0])
 
     class Fake:
         def __init__(self, name, seconds):
@@ -75,8 +89,8 @@ def test_everyone_sees_the_same_samples_in_a_new_order_each_epoch_and_only_fit_i
             clock[0] += 100
             return {"loss": 2.0, "accuracy": 0.25}
 
-    job, rng = Job(epochs=2, batch_size=16), np.random.default_rng(0)
-    *_, last = runs.train({"a": Fake("a", 1), "b": Fake("b", 3)}, data, job, rng)
+    job, rng = RunSettings(epochs=2, batch_size=16), np.random.default_rng(0)
+    *_, last = run_training.train_together({"a": Fake("a", 1), "b": Fake("b", 3)}, data, job, rng)
     assert (last["a"]["seconds"], last["b"]["seconds"]) == ([1, 1], [3, 3])
     for (x, y), (other_x, other_y) in zip(seen["a"], seen["b"], strict=True):
         np.testing.assert_array_equal(x, other_x)
@@ -103,9 +117,9 @@ def test_an_epoch_that_not_everyone_is_through_enters_no_history(data):
         def evaluate(self, *args, **options):
             return self.model.evaluate(*args, **options)
 
-    job = Job(engine="reference")
-    first, second = (runs.build_model(job, data) for _ in range(2))
-    training = runs.train({"a": first, "b": Stopped(second)}, data, job, first.rng)
+    job = RunSettings(engine="reference")
+    first, second = (run_training.build_model(job, data) for _ in range(2))
+    training = run_training.train_together({"a": first, "b": Stopped(second)}, data, job, first.rng)
     histories = next(training)
     with pytest.raises(KeyboardInterrupt):
         next(training)
@@ -113,24 +127,27 @@ def test_an_epoch_that_not_everyone_is_through_enters_no_history(data):
     assert first.optimizer.iterations == 14, "one of them was through it"
 
 
-def test_a_frozen_state_stays_and_comes_back_on_its_engine(data, model):
-    state, before = runs.frozen(model), model.theta.copy()
+def test_a_snapshot_stays_and_comes_back_on_its_engine(data, model):
+    state, before = run_training.snapshot(model), model.theta.copy()
     model.fit(*data[0], verbose=0)
-    again = runs.model_of(state, "reference", 2)
+    again = run_training.restored(state, "reference", 2)
     np.testing.assert_array_equal(again.theta, before)
     assert again.engine.name == "reference" and again.threads == 2
-    assert again.optimizer.iterations == 0 and runs.config.engine() == "auto"
+    assert again.optimizer.iterations == 0 and run_training.config.engine() == "auto"
 
 
 def test_float64_starts_from_the_same_draw_and_leaves_the_setting_alone(data, model):
-    exact = runs.build_model(Job(), data, "float64")
+    exact = run_training.build_model(RunSettings(), data, "float64")
     assert exact.theta.dtype == np.float64
     np.testing.assert_array_equal(exact.theta.astype(np.float32), model.theta)
-    assert runs.build_model(Job(), data).theta.dtype == np.float32
+    assert run_training.build_model(RunSettings(), data).theta.dtype == np.float32
 
 
 def test_unscaled_leaves_the_pixels_alone(data):
-    kinds = [type(layer).__name__ for layer in runs.build_model(Job(scaled=False), data).layers]
+    kinds = [
+        type(layer).__name__
+        for layer in run_training.build_model(RunSettings(scaled=False), data).layers
+    ]
     assert kinds == ["Flatten", "Dense", "Dense", "Dense"]
 
 
@@ -139,9 +156,9 @@ def test_unscaled_leaves_the_pixels_alone(data):
 
 def test_what_was_written_is_read_back(tmp_path, model):
     finished(tmp_path / "deep" / "run", model)
-    run = runs.read(tmp_path / "deep" / "run")
-    assert run.result["parity"] is True and run.result["kind"] == "compare"
-    assert run.history["scratchnet"] == {"loss": [1.0]}
+    run = run_folder.read_run(tmp_path / "deep" / "run")
+    assert run.result["interrupted"] is True and run.result["kind"] == "compare"
+    assert run.history["scratchnet"] == HISTORY
     np.testing.assert_array_equal(run.model().theta, model.theta)
     assert [picture.name for picture in run.pictures] == ["curves.png"]
     assert (run.path / "result.json").stat().st_mode & 0o777 == 0o644
@@ -152,17 +169,19 @@ def wrong_about(labels, wrong):
     answers = labels.astype(int)
     answers[:wrong] = (answers[:wrong] + 1) % 10
     certain = np.eye(10, dtype=np.float32)[answers]
-    return runs.Scores(certain, 7 * certain)
+    return run_training.Scores(certain, 7 * certain)
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(0, 0), (3, 3), (1000, 400)])
 def test_answers_are_read_back_with_the_misread_images(tmp_path, model, wrong, kept):
     (x, y), _ = datasets.digits.load_data()
     data, scores = ((x, y), (x, y)), wrong_about(y, wrong)
-    misread = runs.misread(y, {"scratchnet": scores})
+    misread = run_training.misread(y, {"scratchnet": scores})
     folder = finished(tmp_path / "run", model)
-    folder.save_answers(runs.Outcome(model, {"scratchnet": scores}, {"misread": misread}), data)
-    found = runs.read(tmp_path / "run").answers
+    folder.save_answers(
+        run_training.Outcome(model, {"scratchnet": scores}, {"misread": misread}), data
+    )
+    found = run_folder.read_run(tmp_path / "run").answers
     np.testing.assert_array_equal(found["labels"], y)
     np.testing.assert_array_equal(found["scratchnet_outputs"], scores.outputs)
     np.testing.assert_array_equal(found["scratchnet_logits"], scores.logits)
@@ -173,9 +192,9 @@ def test_answers_are_read_back_with_the_misread_images(tmp_path, model, wrong, k
 
 
 def test_scores_are_what_predict_says_and_what_stands_before_the_head(data):
-    model = runs.build_model(Job(engine="reference"), data)
-    outputs, logits = scores = runs.scores_of(model, data[1][0])
-    whole = model.predict(data[1][0], batch_size=runs.TEST_BATCH, verbose=0)
+    model = run_training.build_model(RunSettings(engine="reference"), data)
+    outputs, logits = scores = run_training.scores_of(model, data[1][0])
+    whole = model.predict(data[1][0], batch_size=run_training.TEST_BATCH, verbose=0)
     np.testing.assert_array_equal(outputs, whole)
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), outputs, rtol=1e-6)
     np.testing.assert_array_equal(scores.answers, outputs.argmax(axis=1))
@@ -183,9 +202,9 @@ def test_scores_are_what_predict_says_and_what_stands_before_the_head(data):
 
 def test_answers_may_be_missing_but_not_damaged(tmp_path, model):
     folder = finished(tmp_path, model)
-    assert runs.read(tmp_path).answers == {}
+    assert run_folder.read_run(tmp_path).answers == {}
     scores = wrong_about(np.zeros(9, np.uint8), 2)
-    outcome = runs.Outcome(model, {"a": scores}, {"misread": {"index": []}})
+    outcome = run_training.Outcome(model, {"a": scores}, {"misread": {"index": []}})
     images, labels = np.zeros((9, 28, 28), np.uint8), np.zeros(9, np.uint8)
     folder.save_answers(outcome, ((images, labels), (images, labels)))
     whole = (tmp_path / "answers.npz").read_bytes()
@@ -193,42 +212,48 @@ def test_answers_may_be_missing_but_not_damaged(tmp_path, model):
     for harmed in (b"", b"no", whole[: len(whole) // 2], flipped):
         (tmp_path / "answers.npz").write_bytes(harmed)
         with pytest.raises(RunError, match=r"answers\.npz can't be read"):
-            _ = runs.read(tmp_path).answers
+            _ = run_folder.read_run(tmp_path).answers
 
 
-def test_an_unfinished_run_is_read_on_request_if_an_epoch_was_finished(tmp_path, model):
-    folder = Folder(tmp_path / "run", "train")
-    with pytest.raises(RunError, match="half written"):
-        runs.read(tmp_path / "run", partial=True)
-    folder.save_model(model)
-    run = runs.read(tmp_path / "run", partial=True)
-    assert run.result == {} and run.history["kind"] == "train"
-    np.testing.assert_array_equal(run.model().theta, model.theta)
-    finished(tmp_path / "run", model)
-    assert runs.read(tmp_path / "run", partial=True).result["parity"] is True
+def test_an_unfinished_run_is_read_if_an_epoch_was_finished(tmp_path, model):
+    about = {name: RESULT[name] for name in ("settings", "data")}
+    with RunFolder(tmp_path / "run", "train", about) as folder:
+        with pytest.raises(RunError, match="half written"):
+            run_folder.read_run(tmp_path / "run")
+        folder.save_epoch(model, {"scratchnet": HISTORY})
+        run = run_folder.read_run(tmp_path / "run")
+        assert run.result == {} and run.history["kind"] == "train" and run.epochs == 1
+        assert run.about["data"] == RESULT["data"]
+        np.testing.assert_array_equal(run.model().theta, model.theta)
+        folder.save_result(RESULT)
+    assert run_folder.read_run(tmp_path / "run").result["interrupted"] is True
 
 
 def test_a_model_comes_back_on_the_engine_of_its_run(tmp_path, data, model):
     folder = finished(tmp_path, model)
-    for engine, name in (("reference", "reference"), ("auto", "compiled"), ("steam", "compiled")):
-        folder.save_result({"settings": {"engine": engine, "threads": 1}})
-        again = runs.read(tmp_path).model()
+    for engine, name in (("reference", "reference"), ("auto", "compiled"), (None, "compiled")):
+        folder.save_result(a_result(settings={"engine": engine, "threads": 1}))
+        again = run_folder.read_run(tmp_path).model()
         assert (again.engine.name, again.threads) == (name, 1)
 
 
 def test_only_a_folder_in_which_nothing_was_kept_is_discarded(tmp_path, model):
-    assert Folder(tmp_path / "new", "train").discard() and not (tmp_path / "new").exists()
-    folder = Folder(tmp_path / "shared", "train")
+    assert RunFolder(tmp_path / "new", "train").discard() and not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    assert RunFolder(tmp_path / "empty", "train").discard() and (tmp_path / "empty").is_dir()
+    folder = RunFolder(tmp_path / "shared", "train")
     (tmp_path / "shared" / "notes.txt").write_text("mine")
-    assert folder.discard() and (tmp_path / "shared" / "notes.txt").exists()
-    folder.save_model(model)
-    assert not folder.discard() and runs.read(tmp_path / "shared", partial=True)
+    assert folder.discard()
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["notes.txt"]
+    folder = RunFolder(tmp_path / "kept", "train")
+    folder.save_epoch(model, {"scratchnet": HISTORY})
+    assert not folder.discard() and run_folder.read_run(tmp_path / "kept").epochs == 1
+    assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == ["history.json", "model.npz"]
 
 
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda run: (run / "result.json").unlink(), "half written: it has no result.json"),
         (lambda run: (run / "model.npz").unlink(), "half written: it has no model.npz"),
         (lambda run: (run / "history.json").unlink(), "is not a run: it has no history.json"),
         (lambda run: (run / "result.json").write_text("{"), "result.json is not JSON"),
@@ -241,78 +266,64 @@ def test_a_broken_run_says_what_is_missing(tmp_path, model, harm, message):
     finished(tmp_path / "run", model)
     harm(tmp_path / "run")
     with pytest.raises(RunError, match=message):
-        runs.read(tmp_path / "run")
+        run_folder.read_run(tmp_path / "run")
 
 
 def test_no_folder_and_no_folder_at_all(tmp_path):
     with pytest.raises(RunError, match="does not exist"):
-        runs.read(tmp_path / "nowhere")
+        run_folder.read_run(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="is a file"):
-        runs.read(tmp_path / "file")
+        run_folder.read_run(tmp_path / "file")
     with pytest.raises(RunError, match="is a file: expected a folder"):
-        Folder(tmp_path / "file", "compare")
+        RunFolder(tmp_path / "file", "compare")
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", "history.json", "model.npz"])
 def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path, name):
     (tmp_path / name).write_text('{"loss": []}')
     with pytest.raises(RunError, match="holds something else than a run"):
-        Folder(tmp_path, "compare")
+        RunFolder(tmp_path, "compare")
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-def test_an_earlier_run_is_replaced_and_nothing_of_it_stays(tmp_path, model):
-    finished(tmp_path, model)
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "pictures" / "old.png").write_bytes(b"old")
-    folder = Folder(tmp_path, "proof")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["history.json", "notes.txt", "pictures"]
-    assert not any((tmp_path / "pictures").iterdir())
-    with pytest.raises(RunError, match="half written"):
-        runs.read(tmp_path)
-    folder.save_model(model)
-    folder.save_result({})
-    assert runs.read(tmp_path).result["kind"] == "proof"
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, model, monkeypatch):
     folder = finished(tmp_path, model)
-    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
     class Broken(Figure):
         def savefig(self, target, **_):
-            Path(target).write_bytes(b"half")
+            target.write(b"half")
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        folder.save_picture("curves", Broken())
+        folder.save_pictures({"curves": Broken()})
+    assert names(tmp_path / "pictures") == ["curves.png"]
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
-    def half(self, text):
-        os.truncate(self, 0)
-        raise OSError("disk full")
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="disk full"):
-        folder.save_result({"parity": False})
+        folder.save_result(a_result())
     assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
 
 def test_the_next_free_folder(tmp_path):
-    assert runs.next_free(tmp_path / "a") == tmp_path / "a"
+    assert run_folder.next_free(tmp_path / "a") == tmp_path / "a"
     (tmp_path / "a").mkdir()
     (tmp_path / "a-2").mkdir()
-    assert runs.next_free(tmp_path / "a") == tmp_path / "a-3"
+    assert run_folder.next_free(tmp_path / "a") == tmp_path / "a-3"
 
 
 def test_json_takes_numpy_and_has_no_nan():
-    text = runs.as_json({"a": np.float32(0.5), "b": [np.nan, np.int64(2)], "c": {1: (True, None)}})
+    text = to_json({"a": np.float32(0.5), "b": [np.nan, np.int64(2)], "c": {1: (True, None)}})
     assert text == '{\n"a": 0.5,\n"b": [null, 2],\n"c": {"1": [true, null]}\n}\n'
     assert json.loads(text)
 
 
 def test_the_environment_names_versions_and_processor_but_nobody():
-    found = runs.environment()
+    found = environment.environment()
     assert found["versions"]["numpy"] == np.__version__ and found["cpus"] >= 1 and found["cpu"]
     assert str(Path.home()) not in json.dumps(found)
 
@@ -320,8 +331,8 @@ def test_the_environment_names_versions_and_processor_but_nobody():
 def test_misread_and_labels_hold_all_answers():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 50)
-    found = {name: runs.Scores(rng.random((50, 3)), np.zeros((50, 3))) for name in "ab"}
-    columns = runs.misread(truth, found)
+    found = {name: run_training.Scores(rng.random((50, 3)), np.zeros((50, 3))) for name in "ab"}
+    columns = run_training.misread(truth, found)
     for name, scores in found.items():
         again = truth.copy()
         again[columns["index"]] = columns[name]

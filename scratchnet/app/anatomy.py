@@ -2,8 +2,8 @@
 
 A run's training is replayed to the bit, and a few of its steps are taken once more on the reference
 engine under a witness (`tracing.py`), so that no formula is written twice. What Keras computes for
-the same step comes as an argument. It refuses networks other than those that `runs.build_model`
-makes. Read `pages/explain.py` next, which makes the page of it.
+the same step comes as an argument. It refuses networks other than those that
+`run_training.build_model` makes. Read `pages/anatomy_page.py` next.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet.app import runs
-from scratchnet.app.runs import Job, Run
+from scratchnet.app import run_training
+from scratchnet.app.run_folder import SavedRun
+from scratchnet.app.run_training import RunSettings
 from scratchnet.app.tracing import Call, Calls, Source, source, trace
 from scratchnet.datasets import Data
 from scratchnet.engines import Array, reference
@@ -48,7 +49,7 @@ class Tensor(NamedTuple):
 
 
 @dataclass(eq=False)
-class Stage:
+class Operation:
     """One thing that happens in a step.
 
     Attributes:
@@ -79,14 +80,18 @@ class Step:
     number: int
     loss: float
     scalars: dict[str, float]
-    stages: list[Stage]
+    operations: list[Operation]
     readings: dict[str, float]
     apart: float | None = None
     keras: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        return {name: tensor for stage in self.stages for name, tensor in stage.tensors.items()}
+        return {
+            name: tensor
+            for operation in self.operations
+            for name, tensor in operation.tensors.items()
+        }
 
 
 class Ties(NamedTuple):
@@ -117,7 +122,7 @@ class Explanation:
         ties: of the replayed network, and of the same training on the other scaling.
     """
 
-    job: Job
+    settings: RunSettings
     data_name: str
     dtype: str
     image: int | None
@@ -128,21 +133,28 @@ class Explanation:
     ties: list[Ties]
 
 
-Reference = Callable[[Sequential, Any], Mapping[str, Array]]
+KerasTensors = Callable[[Sequential, Any], Mapping[str, Array]]
 """Keras's tensors for a step of a compiled model on a checked batch; the model stays as it is."""
 
 
 # --- the run again --------------------------------------------------------------------------------
 
 
-def job_of(run: Run) -> Job:
+def settings_of(run: SavedRun) -> RunSettings:
     """What was asked of the run, for the epochs that it finished."""
-    asked = run.result["settings"]
-    job = Job(**{name.name: asked[name.name] for name in fields(Job) if name.name in asked})
-    return replace(job, epochs=run.result.get("epochs") or job.epochs)
+    if "settings" not in run.about:
+        raise ExplainError(
+            f"{run.path} was cut off by a version that had not written its settings down yet. "
+            "Train it again."
+        )
+    asked = run.about["settings"]
+    settings = RunSettings(
+        **{name.name: asked[name.name] for name in fields(RunSettings) if name.name in asked}
+    )
+    return replace(settings, epochs=run.epochs or settings.epochs)
 
 
-class Moment(NamedTuple):
+class BeforeStep(NamedTuple):
     """A training held still before one of its steps."""
 
     number: int
@@ -155,19 +167,23 @@ class Moment(NamedTuple):
 
 
 def replay(
-    job: Job, data: Data, dtype: str, wanted: set[int]
-) -> tuple[Sequential, list[Moment], int]:
+    settings: RunSettings, data: Data, dtype: str, wanted: set[int]
+) -> tuple[Sequential, list[BeforeStep], int]:
     """Train as the run did: the model at the end, the wanted moments, the number of steps.
 
     An epoch is taken in pieces that begin and end with a batch, each by the `fit` that the run
     itself repeats. A wanted step 0 stands for the last.
     """
-    model, (x, y), size = runs.build_model(job, data, dtype), data[0], job.batch_size
+    model, (x, y), size = (
+        run_training.build_model(settings, data, dtype),
+        data[0],
+        settings.batch_size,
+    )
     model.optimizer.build(model.theta)
     each = math.ceil(len(x) / size)
-    wanted = {number or each * job.epochs for number in wanted}
+    wanted = {number or each * settings.epochs for number in wanted}
     moments = []
-    for first in range(1, each * job.epochs + 1, each):
+    for first in range(1, each * settings.epochs + 1, each):
         order = model.rng.permutation(len(x))
         here = [number - first for number in wanted if first <= number < first + each]
         for start, stop in pairwise(sorted({0, each, *here, *(at + 1 for at in here)})):
@@ -175,16 +191,16 @@ def replay(
             before = model.theta.copy(), {k: v.copy() for k, v in model.optimizer.slots.items()}
             model.fit(x[rows], y[rows], batch_size=size, shuffle=False, verbose=0)
             if start in here:
-                moments.append(Moment(first + start, rows, *before, model.theta.copy()))
-    return model, moments, each * job.epochs
+                moments.append(BeforeStep(first + start, rows, *before, model.theta.copy()))
+    return model, moments, each * settings.epochs
 
 
-def explain(
-    run: Run,
+def dissect(
+    run: SavedRun,
     data: Data,
     image: int | None = None,
-    keras: Reference | None = None,
-    watch: runs.Watch | None = None,
+    keras: KerasTensors | None = None,
+    progress: run_training.ProgressListener | None = None,
 ) -> Explanation:
     """Replay the run, and look at some of its steps.
 
@@ -196,36 +212,40 @@ def explain(
     Raises:
         ExplainError: for an image that the test set has not, or another network than this one.
     """
-    watch, job, dtype = watch or runs.Watch(), job_of(run), run.result["settings"]["dtype"]
+    progress, settings, dtype = (
+        progress or run_training.ProgressListener(),
+        settings_of(run),
+        run.about["settings"]["dtype"],
+    )
     (x, y), (x_test, y_test) = data
     if image is not None and not 0 <= image < len(x_test):
         raise ExplainError(f"image {image}: expected one of the {len(x_test)} test images, from 0.")
     saved, steps = run.model(x.shape[1:]), []
-    twin = runs.build_model(replace(job, engine="reference"), data, dtype)
+    twin = run_training.build_model(replace(settings, engine="reference"), data, dtype)
     if [a.shape for a in saved.weights] != [a.shape for a in twin.weights]:
         raise ExplainError(
             f"{run.path} holds another network than `scratchnet train` makes, which is the only "
             "one that can be replayed. Train a run with it."
         )
-    watch.begin("replaying the run", 2)
-    model, moments, last = replay(job, data, dtype, {0, *STEPS})
-    watch.advance()
-    other, _, _ = replay(replace(job, scaled=not job.scaled), data, dtype, set())
-    watch.begin("looking at steps", len(moments))
+    progress.begin("replaying the run", 2)
+    model, moments, last = replay(settings, data, dtype, {0, *STEPS})
+    progress.advance()
+    other, _, _ = replay(replace(settings, scaled=not settings.scaled), data, dtype, set())
+    progress.begin("looking at steps", len(moments))
     for moment in moments:
-        watch.now(f"{moment.number:,} of {last:,}")
+        progress.now(f"{moment.number:,} of {last:,}")
         batch = (x[moment.rows], y[moment.rows])
         if image is not None:
             batch = (x_test[image : image + 1], y_test[image : image + 1])
-        steps.append(look(twin, moment, batch, keras))
+        steps.append(take_step(twin, moment, batch, keras))
         if image is None:
             steps[-1].apart = float(np.max(np.abs(twin.theta - moment.after)))
-        watch.advance()
-    watch.end()
+        progress.advance()
+    progress.end()
     slots = saved.optimizer.slots
     return Explanation(
-        job=job,
-        data_name=run.result["data"]["name"],
+        settings=settings,
+        data_name=run.about["data"]["name"],
         dtype=dtype,
         image=image,
         steps=steps,
@@ -233,15 +253,17 @@ def explain(
         and all(np.array_equal(slots[k], v) for k, v in model.optimizer.slots.items()),
         apart=float(np.max(np.abs(saved.theta - model.theta))),
         saturation=saturation(model.theta.dtype),
-        ties=[ties(m, s, data) for m, s in ((model, job.scaled), (other, not job.scaled))],
+        ties=[
+            ties(m, s, data) for m, s in ((model, settings.scaled), (other, not settings.scaled))
+        ],
     )
 
 
 # --- one step -------------------------------------------------------------------------------------
 
 
-def look(
-    model: Sequential, moment: Moment, given: tuple[Array, Array], keras: Reference | None
+def take_step(
+    model: Sequential, moment: BeforeStep, given: tuple[Array, Array], keras: KerasTensors | None
 ) -> Step:
     """Take the step from this moment on the reference engine, and tell what happened."""
     model.theta[...] = moment.theta
@@ -253,10 +275,17 @@ def look(
     with single_threaded_blas():
         theirs = {} if keras is None else keras(model, batch)
         calls = trace(lambda: model.train_step(batch))
-    stages = [*_forward(calls), *_loss(calls), *_backward(calls), *_update(calls, model)]
+    operations = [
+        *_forward(calls),
+        *_loss_operations(calls),
+        *_backward(calls),
+        *_update(calls, model),
+    ]
     head, readings = _head(calls)
     scalars = _scalars(calls)
-    return Step(moment.number, readings["logits"], scalars, [*stages, head], readings, keras=theirs)
+    return Step(
+        moment.number, readings["logits"], scalars, [*operations, head], readings, keras=theirs
+    )
 
 
 def _units(n: int) -> tuple[str, str]:
@@ -268,21 +297,21 @@ def _sources(*calls: Call) -> list[Source]:
     return [source([call]) for call in calls]
 
 
-def _forward(calls: Calls) -> Iterator[Stage]:
+def _forward(calls: Calls) -> Iterator[Operation]:
     """From the pixels to the outputs: each layer, then its activation."""
     (whole,) = calls.of(Network.forward)
     (step,), (run,) = calls.of(Network.train_step), calls.of(Network.run)
     batch, n, axes = step.given["batch"], 0, ("image", "pixel")
     tensors = {"pixels": Tensor(batch.x, axes), "y": Tensor(batch.y, axes[:1])}
     (gradient,) = calls.of(Network.gradient)
-    yield Stage("pixels", "batch", 0, tensors, _sources(step, gradient, run, whole))
+    yield Operation("pixels", "batch", 0, tensors, _sources(step, gradient, run, whole))
     steps = calls.by(whole)
     for forward, activation in zip(steps[::2], steps[1::2], strict=True):
         layer, Z = forward.given["self"], forward.result[0]
         if not isinstance(layer, Dense):
             kind = type(layer).__name__.lower()
             key = {"rescaling": "R", "flatten": "X"}[kind]
-            yield Stage(key, kind, 0, {key: Tensor(Z, axes)}, _sources(forward, activation))
+            yield Operation(key, kind, 0, {key: Tensor(Z, axes)}, _sources(forward, activation))
             continue
         n += 1
         kernel, params = _units(n), forward.given["params"]
@@ -292,12 +321,12 @@ def _forward(calls: Calls) -> Iterator[Stage]:
             f"W{n}": Tensor(params["kernel"], kernel),
             f"b{n}": Tensor(params["bias"], kernel[1:]),
         }
-        yield Stage(f"Z{n}", "dense", n, tensors, _sources(forward, *calls.by(forward)))
+        yield Operation(f"Z{n}", "dense", n, tensors, _sources(forward, *calls.by(forward)))
         tensors = {f"A{n}": Tensor(activation.result, axes)}
-        yield Stage(f"A{n}", layer.activation, n, tensors, _sources(activation))
+        yield Operation(f"A{n}", layer.activation, n, tensors, _sources(activation))
 
 
-def _loss(calls: Calls) -> Iterator[Stage]:
+def _loss_operations(calls: Calls) -> Iterator[Operation]:
     """What the loss makes of the head's pre-activations, and the way back to them."""
     (whole,) = calls.of(Objective.value_and_gradient)
     (losses,), (share,) = calls.of(Objective.losses), calls.of(Objective.share)
@@ -311,19 +340,19 @@ def _loss(calls: Calls) -> Iterator[Stage]:
         "l": Tensor(l, axes[:1]),
         "share": Tensor(share.result, axes[:1]),
     }
-    yield Stage("loss", "loss", n, tensors, _sources(losses, forward, share))
+    yield Operation("loss", "loss", n, tensors, _sources(losses, forward, share))
     tensors = {f"dZ{n}": Tensor(whole.result[1], axes)}
-    yield Stage(f"dZ{n}", "logits", n, tensors, _sources(whole, backward))
+    yield Operation(f"dZ{n}", "logits", n, tensors, _sources(whole, backward))
 
 
-def _backward(calls: Calls) -> Iterator[Stage]:
+def _backward(calls: Calls) -> Iterator[Operation]:
     """From the logits' gradient down: dW and db, dX, and through the activation below."""
     (whole,) = calls.of(Network.backward)
     n = len(calls.of(Dense.backward)) + 1
     for call in calls.by(whole):
         if not isinstance(call.given.get("self"), Dense):
             tensors = {f"dZ{n - 1}": Tensor(call.result, ("image", f"unit{n - 1}"))}
-            yield Stage(f"dZ{n - 1}", "relu'", n - 1, tensors, _sources(call))
+            yield Operation(f"dZ{n - 1}", "relu'", n - 1, tensors, _sources(call))
             continue
         n -= 1
         (product,) = calls.by(call)
@@ -332,13 +361,13 @@ def _backward(calls: Calls) -> Iterator[Stage]:
             f"dW{n}": Tensor(product.left["dW"], kernel),
             f"db{n}": Tensor(product.left["db"], kernel[1:]),
         }
-        yield Stage(f"dW{n}", "kernel", n, tensors, _sources(call, product))
+        yield Operation(f"dW{n}", "kernel", n, tensors, _sources(call, product))
         if product.result is not None:
             tensors = {f"dA{n - 1}": Tensor(product.result, ("image", kernel[0]))}
-            yield Stage(f"dA{n - 1}", "inputs", n - 1, tensors, _sources(whole, product))
+            yield Operation(f"dA{n - 1}", "inputs", n - 1, tensors, _sources(whole, product))
 
 
-def _update(calls: Calls, model: Sequential) -> Iterator[Stage]:
+def _update(calls: Calls, model: Sequential) -> Iterator[Operation]:
     """Adam: its one number for the step, its moments, and how far each weight goes."""
     (step,), (scalars,) = calls.of(Optimizer.step), calls.of(Adam.scalars)
     (update,), (adam,) = calls.of(Adam.update), calls.of(reference.adam)
@@ -354,16 +383,16 @@ def _update(calls: Calls, model: Sequential) -> Iterator[Stage]:
         each = zip(axes.items(), arrays, strict=True)
         return {f"{name} {key}": Tensor(array, names) for (key, names), array in each}
 
-    yield Stage("alpha", "alpha", 0, {}, _sources(step, scalars))
+    yield Operation("alpha", "alpha", 0, {}, _sources(step, scalars))
     moments: dict[str, Tensor] = {}
     for name in ("m", "v"):
         moments |= cut(f"{name} before", adam.given[name]) | cut(name, adam.left[name])
-    yield Stage("moments", "moments", 0, moments, _sources(update, adam))
+    yield Operation("moments", "moments", 0, moments, _sources(update, adam))
     again: dict[str, Any] = copy.deepcopy(adam.given)
     again["theta"][...] = 0
     reference.adam(**again)  # from 0, the step itself is all that is left
     moved = cut("step", 0 - again["theta"]) | cut("new", adam.left["theta"])
-    yield Stage("new", "new", 0, moved, _sources(adam))
+    yield Operation("new", "new", 0, moved, _sources(adam))
 
 
 def _scalars(calls: Calls) -> dict[str, float]:
@@ -383,8 +412,8 @@ def _scalars(calls: Calls) -> dict[str, float]:
 # --- two stories ----------------------------------------------------------------------------------
 
 
-def _head(calls: Calls) -> tuple[Stage, dict[str, float]]:
-    """The same logits under each reading of a sigmoid head (`losses.py`), and each one's loss."""
+def _head(calls: Calls) -> tuple[Operation, dict[str, float]]:
+    """The same logits under each reading of a sigmoid head (`losses/loss.py`), with losses."""
     (taken,) = calls.of(Objective.value_and_gradient)
     n = len(calls.of(Dense.forward))
     Z, A, y = (taken.given[name] for name in ("Z", "A", "y"))
@@ -396,7 +425,7 @@ def _head(calls: Calls) -> tuple[Stage, dict[str, float]]:
         if reading == "probabilities":  # Keras elsewhere: through the derivative after all
             sources = _sources(*seen.by(seen[0])[-2:])
     tensors = {name: Tensor(array, ("image", f"unit{n}")) for name, array in arrays.items()}
-    return Stage("head", "head", n, tensors, sources), losses
+    return Operation("head", "head", n, tensors, sources), losses
 
 
 def saturation(dtype: np.dtype[Any]) -> float:
@@ -415,7 +444,7 @@ def saturation(dtype: np.dtype[Any]) -> float:
 def ties(model: Sequential, scaled: bool, data: Data) -> Ties:
     """How often outputs tie at 1 on the test set, and what that costs."""
     x, y = data[1]
-    outputs, logits = runs.scores_of(model, x)
+    outputs, logits = run_training.scores_of(model, x)
     tied = np.sum(outputs == 1, axis=1) > 1
     by_outputs, by_logits = np.argmax(outputs, axis=1) == y, np.argmax(logits, axis=1) == y
     cases = np.flatnonzero(tied & by_logits & ~by_outputs)

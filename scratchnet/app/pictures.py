@@ -1,22 +1,22 @@
 """Which pictures a run gets: its outcome through `plots.py` into the folder's `pictures`.
 
 It computes nothing and chooses no style: what a picture looks like is said in `plots.py`, what is
-worth a picture is said here. The page that shows them beside the numbers is `report.py`.
+worth a picture is said here. The page that shows them beside the numbers is
+`pages/report_page.py`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scratchnet.app import runs
+from scratchnet.app import run_folder, run_training
+from scratchnet.datasets import Data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from scratchnet.datasets import Data
 
-
-def draw(folder: runs.Folder, outcome: runs.Outcome, data: Data) -> list[str]:
+def draw(folder: run_folder.RunFolder, outcome: run_training.Outcome, data: Data) -> list[str]:
     """Every picture that the outcome allows, into the folder; their paths within it."""
     import matplotlib
 
@@ -26,17 +26,17 @@ def draw(folder: runs.Folder, outcome: runs.Outcome, data: Data) -> list[str]:
     from scratchnet import plots
 
     _, (x_test, y_test) = data
-    found = {runs.SHOWN[name]: given for name, given in outcome.answers.items()}
-    pictures: list[tuple[str, Figure]] = []
+    found = {run_training.SHOWN[name]: given for name, given in outcome.answers.items()}
+    pictures: dict[str, Figure] = {}
 
     def figure(name: str, width: float, height: float, columns: int = 1) -> Any:
         drawn = Figure(figsize=(width, height), layout="constrained")
-        pictures.append((name, drawn))
+        pictures[name] = drawn
         return drawn.subplots(1, columns, squeeze=False)[0]
 
     if outcome.histories:
         axes = figure("curves", 10, 4, 2)
-        histories = {runs.SHOWN[name]: run for name, run in outcome.histories.items()}
+        histories = {run_training.SHOWN[name]: run for name, run in outcome.histories.items()}
         for ax, metric in zip(axes, ("loss", "accuracy"), strict=True):
             plots.history(histories, metric, ax=ax)
     axes = figure("confusion", 5 * len(found), 5.2, len(found))
@@ -48,4 +48,4 @@ def draw(folder: runs.Folder, outcome: runs.Outcome, data: Data) -> list[str]:
     plots.weights(kernel, x_test.shape[1:], ax=figure("weights", 10, 4.8)[0])
     if outcome.drifts:
         plots.drift(outcome.drifts, limit=outcome.limit, ax=figure("drift", 7, 4.2)[0])
-    return [folder.save_picture(name, drawn) for name, drawn in pictures]
+    return folder.save_pictures(pictures)

@@ -46,7 +46,7 @@ class Call:
         if event == "line":
             self.lines.add(frame.f_lineno)
         elif event == "return":
-            self.left, self.result = _kept(frame.f_locals), _kept(value)
+            self.left, self.result = _kept(dict(frame.f_locals)), _kept(value)
         return self.within
 
 
@@ -82,7 +82,7 @@ def trace(run: Callable[[], Any]) -> Calls:
         caller, up = None, frame.f_back
         while up is not None and caller is None:
             caller, up = running.get(up), up.f_back
-        calls.append(Call(code, caller, _kept(frame.f_locals)))
+        calls.append(Call(code, caller, _kept(dict(frame.f_locals))))
         running[frame] = calls[-1]
         return calls[-1].within
 
@@ -136,7 +136,7 @@ def source(calls: list[Call]) -> Source:
     text = textwrap.dedent("".join(lines))
     ran = {number - first + 1 for call in calls for number in call.lines}
     function = ast.parse(text).body[0]
-    kinds, hidden = dict(_kinds(function, ran)), _examples(function, text.splitlines())
+    kinds, hidden = dict(_line_kinds(function, ran)), _examples(function, text.splitlines())
     shown = [
         Line(first + i - 1, line, kinds.get(i, ""))
         for i, line in enumerate(text.splitlines(), 1)
@@ -155,7 +155,7 @@ def _examples(function: Any, lines: list[str]) -> range:
     return range(first - (not lines[first - 2].strip()), inside.stop)
 
 
-def _kinds(function: ast.AST, ran: set[int]) -> Iterator[tuple[int, str]]:
+def _line_kinds(function: ast.AST, ran: set[int]) -> Iterator[tuple[int, str]]:
     """Each line of each statement: Python names only the lines where a part of it began."""
     for node in ast.walk(function):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

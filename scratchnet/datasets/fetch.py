@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from scratchnet.datasets.formats import DatasetUnavailableError
+from scratchnet.progress import progress_bar
+from scratchnet.untrusted import printable
 
 
 class RemoteFile(NamedTuple):
@@ -70,7 +72,7 @@ def _fetch_one(
         # requests derives its errors from OSError; a wrong hash is pooch's ValueError.
         except (OSError, ValueError) as error:
             reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-            failures.append(f"{url}: {reason}")
+            failures.append(printable(f"{url}: {reason}", most=600))
         finally:
             bar.stop()
     return None
@@ -84,12 +86,9 @@ class _Bar:
 
     def __init__(self, name: str) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        screen = Console(stderr=True)
         self.total = 0
-        self._progress = Progress(*columns, console=screen, disable=not screen.is_terminal)
+        self._progress = progress_bar(Console(stderr=True), "bytes")
         self._task = self._progress.add_task(name, total=None)
 
     def update(self, amount: int) -> None:

@@ -329,6 +329,9 @@ def adam(
     theta -= m * alpha / (np.sqrt(v) + epsilon)
 
 
+KINKS = {"relu": (0.0,)}
+"""Where slopes jump: on a kink, rounding alone may decide which slope holds."""
+
 TINY = 1e-30
 """First moments below this are taken as 0: they would move a weight by less than 1e-23 lr."""
 

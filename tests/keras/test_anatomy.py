@@ -8,9 +8,9 @@ import pytest
 from keras_ref import bridge, step_tensors
 from keras_ref.lockstep import Lockstep
 from scratchnet import datasets
-from scratchnet.app import anatomy, runs
+from scratchnet.app import anatomy, run_training
 
-JOB = runs.Job(epochs=1, engine="reference")
+JOB = run_training.RunSettings(epochs=1, engine="reference")
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def moment(data, dtype):
 
 
 def test_in_float64_every_tensor_is_keras_s_within_rounding(data):
-    model = runs.build_model(JOB, data, "float64")
-    step = anatomy.look(model, *moment(data, "float64"), step_tensors.tensors)
+    model = run_training.build_model(JOB, data, "float64")
+    step = anatomy.take_step(model, *moment(data, "float64"), step_tensors.tensors)
     inputs = {"pixels", "y", "T", "log p", "l", "share", "softmax"}
     ours = {name for name in step.tensors if not name.startswith(("dZ3 ", "step "))}
     ours -= inputs | {name for name in ours if "before" in name or name[0] in "Wb"}
@@ -43,16 +43,18 @@ def test_in_float64_every_tensor_is_keras_s_within_rounding(data):
 
 
 def test_they_are_those_that_the_lockstep_compares_and_the_model_stays_as_it_is(data):
-    model = runs.build_model(JOB, data, "float64")
+    model = run_training.build_model(JOB, data, "float64")
     found, (x, y) = moment(data, "float64")
-    anatomy.look(model, found, (x, y), None)  # any state will do
+    anatomy.take_step(model, found, (x, y), None)  # any state will do
     kept = [model.theta.copy(), *(slot.copy() for slot in model.optimizer.slots.values())]
     theirs = step_tensors.tensors(model, model.batch(x, y))
     with bridge.floatx("float64"):
         probe = Lockstep(model).probe
-        loss, outputs, gradients = probe(x.astype(np.float64), y.astype(np.int64), np.ones(len(x)))
-    names = ["R", "X", "A1", "A2", "A3", "dW1", "db1", "dW2", "db2", "dW3", "db3", "loss"]
-    for name, probed in zip(names, [*outputs, *gradients, loss], strict=True):
+        stages, loss, gradients = probe(x.astype(np.float64), y.astype(np.int64), np.ones(len(x)))
+    forward = ["R", "R", "X", "X", "Z1", "A1", "Z2", "A2", "Z3", "A3"]
+    names = [*forward, "dW1", "db1", "dW2", "db2", "dW3", "db3", "loss"]
+    tensors = [tensor for stage in stages for tensor in stage]
+    for name, probed in zip(names, [*tensors, *gradients, loss], strict=True):
         largest = np.abs(probed).max()
         np.testing.assert_allclose(theirs[name], probed, rtol=0, atol=1e-12 * largest)
     for before, now in zip(kept, [model.theta, *model.optimizer.slots.values()], strict=True):

@@ -9,7 +9,7 @@ import pytest
 
 from keras_ref import bridge, compare
 from scratchnet import datasets
-from scratchnet.app import runs
+from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli.screen import Screen
 
 pytest_plugins = ["commandline"]
@@ -19,10 +19,10 @@ COMPARE = ["compare", "--engine", "reference", "--limit", "320", "--out"]
 
 def test_keras_scores_are_its_predictions_and_their_logits(npz):
     data = datasets.load(npz)
-    model = runs.build_model(runs.Job(seed=2), data)
+    model = run_training.build_model(run_training.RunSettings(seed=2), data)
     with bridge.floatx("float32"):
-        outputs, logits = compare.scores_of(bridge.twin(model), data[1][0])
-    ours = runs.scores_of(model, data[1][0])
+        outputs, logits = compare.keras_scores(bridge.twin(model), data[1][0])
+    ours = run_training.scores_of(model, data[1][0])
     np.testing.assert_allclose(outputs, ours.outputs, atol=1e-6)
     np.testing.assert_allclose(logits, ours.logits, atol=1e-5)
     assert np.abs(logits - outputs).max() > 0.3, "outputs in the place of logits"
@@ -46,7 +46,7 @@ def test_a_comparison_ends_where_both_are_through_an_epoch(run, tmp_path, monkey
     stop_at(monkeypatch, "now", lambda _, what: what == "epoch 3 of 9, keras")
     result = run(*COMPARE, "a", "--epochs", "9")
     assert result.exit_code == 130 and "Interrupted after 2 of 9 epochs. Parity" in result.stdout
-    kept, wanted = (runs.read(tmp_path / name) for name in ("a", "wanted"))
+    kept, wanted = (run_folder.read_run(tmp_path / name) for name in ("a", "wanted"))
     np.testing.assert_array_equal(kept.model().theta, wanted.model().theta)
     for name in ("scratchnet", "keras"):
         assert len(kept.history[name]["loss"]) == 2
@@ -61,7 +61,7 @@ def test_a_proof_ends_after_a_whole_step(run, tmp_path, monkeypatch):
     stop_at(monkeypatch, "advance", lambda screen: screen.done == 7)
     result = run(*COMPARE, "a", "--float64", "--epochs", "9")
     assert result.exit_code == 130 and "Interrupted after 7 steps. Parity holds." in result.stdout
-    kept = runs.read(tmp_path / "a")
+    kept = run_folder.read_run(tmp_path / "a")
     assert kept.model().optimizer.iterations == 7 == kept.result["lockstep"]["steps"]
     assert kept.result["epochs"] is None and kept.result["interrupted"] is True
     assert kept.answers["keras_logits"].dtype == np.float64

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from keras_ref import bridge, compare
 from scratchnet import datasets
-from scratchnet.app import cli, runs
-from scratchnet.app.runs import Job, Watch
+from scratchnet.app import cli, run_folder, run_training
+from scratchnet.app.run_training import ProgressListener, RunSettings
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def command(tmp_path, monkeypatch):
     def invoke(*args: str):
         full = ["compare", "--data", str(path), "--out", "run", "--epochs", "2", *args]
         done = CliRunner().invoke(cli.app, full)
-        return done, runs.read(tmp_path / "run")
+        return done, run_folder.read_run(tmp_path / "run")
 
     return invoke
 
@@ -78,14 +78,14 @@ def test_the_proof_finds_it_too(command, sabotage):
 
 
 def test_disagreement_beyond_chance_is_found(command, monkeypatch):
-    honest = compare.scores_of
+    honest = compare.keras_scores
 
     def scores_of(copy, x):
         outputs, logits = honest(copy, x)
         outputs[:60] = np.roll(outputs[:60], 1, axis=1)
-        return runs.Scores(outputs, logits)
+        return run_training.Scores(outputs, logits)
 
-    monkeypatch.setattr(compare, "scores_of", scores_of)
+    monkeypatch.setattr(compare, "keras_scores", scores_of)
     done, run = command("--engine", "reference")
     assert done.exit_code == 1 and "disagree beyond chance" in done.stdout
     assert run.result["lockstep"]["holds"] and run.result["agreement"]["mcnemar_p"] < 0.001
@@ -111,17 +111,17 @@ def test_the_proof_in_float64(command):
 
 
 def test_raw_pixels_are_held_against_their_own_drift(data):
-    job = Job(scaled=False, engine="reference")
+    job = RunSettings(scaled=False, engine="reference")
     drift = compare.twin_drift(data, job)
     with bridge.floatx("float64"):
-        checked = compare.check_parity(data, job, Watch())
+        checked = compare.check_parity(data, job, ProgressListener())
     assert checked["holds"] and checked["limit"] == max(1e-12, 30 * drift)
     assert 0 < drift < 1e-6
 
 
 def test_warming_keras_up_leaves_no_trace_but_the_tracing(data):
-    job = Job(seed=3)
-    model = runs.build_model(job, data)
+    job = RunSettings(seed=3)
+    model = run_training.build_model(job, data)
     with bridge.floatx("float32"):
         copy = bridge.twin(model)
         compare.warm_up_keras(model, copy, data, job)
@@ -129,7 +129,7 @@ def test_warming_keras_up_leaves_no_trace_but_the_tracing(data):
     assert int(copy.optimizer.iterations.numpy()) == 0
     assert not any(slot.any() for slot in bridge.keras_slots(copy, model.optimizer).values())
     before = model.theta.copy()
-    runs.warm_up_ours(model, data, job)
+    run_training.warm_up_ours(model, data, job)
     np.testing.assert_array_equal(model.theta, before)
     assert model.optimizer.iterations == 0
 

@@ -3,7 +3,7 @@
 The only package that may know all the others; what is slow to import comes inside the command that
 needs it, so that `--help` is quick. Results go to standard output, everything about the way there
 to standard error. Nothing is computed here. A command is a function in a file of its own name, with
-its examples beside it, listed in `COMMANDS`; read `door.py` next, then `train.py`.
+its examples beside it, listed in `COMMANDS`; read `errors.py` next, then `train.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scratchnet.app.cli import (
     summary,
     train,
 )
-from scratchnet.app.cli.door import Door
+from scratchnet.app.cli.errors import ErrorHandler
 
 HELP = """**A first run**
 
@@ -48,7 +48,7 @@ standard error. `NO_COLOR` is respected. `SCRATCHNET_DEBUG=1` is `--debug`.
 """
 
 app = typer.Typer(
-    cls=Door,
+    cls=ErrorHandler,
     name="scratchnet",
     epilog=HELP,
     no_args_is_help=True,

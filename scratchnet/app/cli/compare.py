@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from scratchnet.app import runs
-from scratchnet.app.cli import options, tables, work
-from scratchnet.app.cli.door import DIFFERS, INTERRUPTED, UserError
+from scratchnet.app import run_training
+from scratchnet.app.cli import inputs, options, tables, training
+from scratchnet.app.cli.errors import DIFFERS, UserError, interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen, say, without_chatter
 
@@ -43,7 +43,7 @@ def compare(
     epochs: options.Epochs = 10,
     batch_size: options.BatchSize = 32,
     seed: options.Seed = 0,
-    data: options.Data = None,
+    data: options.DataPath = None,
     limit: options.Limit = None,
     out: options.Out = None,
     no_keras: Annotated[bool, typer.Option("--no-keras", help="Train ours alone.")] = False,
@@ -62,21 +62,23 @@ def compare(
     Both start from the same weights and see the same samples in the same order. Table, pictures,
     model and numbers go into a run folder.
     """
-    lacking = not no_keras and not work.has_keras()
+    lacking = not no_keras and not inputs.has_keras()
     _check(float64, no_keras, unscaled, lacking)
     if lacking:
         say(f"Keras is not installed, so ours trains alone. To compare: {INSTALL}", "bold yellow")
     screen = Screen(quiet, verbose)
-    job = runs.Job(epochs, batch_size, seed, not unscaled, engine.value, threads)
+    job = run_training.RunSettings(epochs, batch_size, seed, not unscaled, engine.value, threads)
     kind = "proof" if float64 else "compare"
-    work.check_engine(engine.value)
-    path = work.folder_for(kind, out)
-    task = work.Task(kind, job, work.choose(data, limit, quiet), limit, path, ctx.obj)
-    train = runs.alone if no_keras or lacking else _beside_keras(float64, threads, screen)
-    result = work.do(task, train, screen)
-    tables.show(result, path, as_json, quiet)
+    inputs.check_engine(engine.value)
+    training.check_out(out)
+    task = training.Task(kind, job, inputs.choose_data(data, limit, quiet), limit, out, ctx.obj)
+    train = (
+        run_training.train_solo if no_keras or lacking else _beside_keras(float64, threads, screen)
+    )
+    result, path = training.train_into_folder(task, train, screen)
+    tables.print_result(result, path, as_json, quiet)
     if result["interrupted"]:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(interrupted())
     if result["parity"] is False:
         raise typer.Exit(DIFFERS)
 
@@ -94,7 +96,9 @@ def _check(float64: bool, no_keras: bool, unscaled: bool, lacking: bool) -> None
         )
 
 
-def _beside_keras(proof: bool, threads: int | None, screen: Screen) -> Callable[..., runs.Outcome]:
+def _beside_keras(
+    proof: bool, threads: int | None, screen: Screen
+) -> Callable[..., run_training.Outcome]:
     """The job that needs Keras, with TensorFlow started."""
     screen.line("Starting TensorFlow ...")
     with without_chatter():

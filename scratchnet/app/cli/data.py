@@ -10,11 +10,12 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from scratchnet.app import runs
 from scratchnet.app.cli import options
-from scratchnet.app.cli.door import DIFFERS
-from scratchnet.app.cli.screen import busy
+from scratchnet.app.cli.errors import DIFFERS
+from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.text import dimensions, to_json
 from scratchnet.datasets import Data, digits, mnist
+from scratchnet.support import printable
 
 EXAMPLES = """**Examples**
 
@@ -34,7 +35,7 @@ NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
 def data(
-    data: options.Data = None,
+    data: options.DataPath = None,
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Download MNIST into the cache if need be.")
     ] = False,
@@ -45,9 +46,9 @@ def data(
     with busy("Reading and hashing ...", quiet):
         found = _own(data) if data else _mnist(fetch)
     if as_json:
-        typer.echo(runs.as_json(found), nl=False)
+        typer.echo(to_json(found), nl=False)
     else:
-        _show(found, quiet)
+        _print_data(found, quiet)
     if found["path"] is None:
         raise typer.Exit(DIFFERS)
 
@@ -100,9 +101,9 @@ def held(data: Data) -> dict[str, Any]:
     }
 
 
-def _show(found: dict[str, Any], quiet: bool) -> None:
+def _print_data(found: dict[str, Any], quiet: bool) -> None:
     if found["path"] is None:
-        _show_nothing(found, quiet)
+        _print_where_it_is_not(found, quiet)
         return
     console = Console()
     if not quiet:
@@ -114,17 +115,17 @@ def _show(found: dict[str, Any], quiet: bool) -> None:
             table.add_column(title)
         for name, array in found["arrays"].items():
             known = "yes" if array["known"] else "no"
-            table.add_row(name, runs.times(array["shape"]), array["sha256"][:16] + " ...", known)
+            table.add_row(name, dimensions(array["shape"]), array["sha256"][:16] + " ...", known)
         console.print(table)
         console.print(f"pixels that are not 0: {found['density']:.1%} of the training images")
         for part, counts in found["images_per_class"].items():
             console.print(f"{part} images of each digit: {min(counts):,} to {max(counts):,}")
     name = "MNIST" if found["mnist"] else "Not MNIST, but sound"
     line = f"{name}: {found['path']} ({found['place']})"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_line(line)
 
 
-def _show_nothing(found: dict[str, Any], quiet: bool) -> None:
+def _print_where_it_is_not(found: dict[str, Any], quiet: bool) -> None:
     """Where MNIST is not, what happens without it, and what helps."""
     lines = ["No MNIST on this machine."]
     if not quiet:
@@ -141,4 +142,4 @@ def _show_nothing(found: dict[str, Any], quiet: bool) -> None:
         ]
     console = Console(highlight=False, markup=False)
     for line in lines:
-        console.print(line)
+        console.print(printable(line))

@@ -19,10 +19,12 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from scratchnet.app import DISTRIBUTION, runs
+from scratchnet.app import DISTRIBUTION, environment
 from scratchnet.app.cli import options
-from scratchnet.app.cli.door import DIFFERS
-from scratchnet.app.cli.screen import busy
+from scratchnet.app.cli.errors import DIFFERS
+from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.text import to_json
+from scratchnet.support import printable
 
 EXAMPLES = """**Examples**
 
@@ -62,9 +64,9 @@ def doctor(as_json: options.Json = False, quiet: options.Quiet = False) -> None:
     lacking = [finding for finding in findings if finding.status == LACKING]
     if as_json:
         told = {"ok": not lacking, "findings": [asdict(finding) for finding in findings]}
-        typer.echo(runs.as_json({**told, "environment": runs.environment()}), nl=False)
+        typer.echo(to_json({**told, "environment": environment.environment()}), nl=False)
     else:
-        _show(findings, lacking, quiet)
+        _print_findings(findings, lacking, quiet)
     if lacking:
         raise typer.Exit(DIFFERS)
 
@@ -87,7 +89,7 @@ def packages() -> Iterator[Finding]:
         "packages",
         LACKING if bad else FINE,
         ", ".join(map(_state, bad or needed)),
-        install(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
+        install_command(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
     )
     for extra, purpose in PURPOSES.items():
         group = [r for r in asked if extra in _extras_of(r) and r not in needed]
@@ -98,7 +100,7 @@ def packages() -> Iterator[Finding]:
             f"[{extra}]",
             OPTIONAL if bad else FINE,
             f"{', '.join(map(_state, bad or group))} ({purpose})",
-            install(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
+            install_command(*(f"{r.name}{r.specifier}" for r in bad)) if bad else "",
         )
 
 
@@ -126,7 +128,7 @@ def _state(requirement: Any) -> str:
     return f"{requirement.name} {version}{fits}"
 
 
-def install(*requirements: str) -> str:
+def install_command(*requirements: str) -> str:
     """The command that installs packages for the Python that runs this."""
     python = shlex.quote(sys.executable)
     named = " ".join(map(shlex.quote, requirements))
@@ -141,7 +143,7 @@ def processor() -> Iterator[Finding]:
 
     from scratchnet.engines import compiled
 
-    yield Finding("processor", FINE, f"{runs.cpu_model()}, {os.cpu_count()} cores")
+    yield Finding("processor", FINE, f"{environment.cpu_model()}, {os.cpu_count()} cores")
     usable = getattr(os, "sched_getaffinity", None)
     bounds = [f"{len(usable(0))} by affinity"] if usable else []
     bounds += [f"NUMBA_NUM_THREADS={n}" for n in [os.environ.get("NUMBA_NUM_THREADS")] if n]
@@ -169,7 +171,9 @@ def compiled_engine() -> Iterator[Finding]:
     reason = compiled.unavailable()
     if reason:
         slow = f"{reason} The reference engine does the same, some ten times slower."
-        yield Finding("engine", OPTIONAL, slow, install("numba") if "install" in reason else "")
+        yield Finding(
+            "engine", OPTIONAL, slow, install_command("numba") if "install" in reason else ""
+        )
         return
     yield Finding("engine", FINE, "compiled")
     place = compiled.ENGINE.fused.cache_folder()
@@ -211,7 +215,7 @@ def data_sets() -> Iterator[Finding]:
         yield Finding("data cache", OPTIONAL, found, "export SCRATCHNET_CACHE=a folder of yours")
 
 
-def _show(findings: list[Finding], lacking: list[Finding], quiet: bool) -> None:
+def _print_findings(findings: list[Finding], lacking: list[Finding], quiet: bool) -> None:
     """A line for each finding, its remedy below, where it can be copied whole."""
     from rich.table import Table
     from rich.text import Text
@@ -223,12 +227,12 @@ def _show(findings: list[Finding], lacking: list[Finding], quiet: bool) -> None:
             table.add_column(overflow="fold")
         for finding in findings:
             status = Text(finding.status, STYLES[finding.status])
-            table.add_row(status, Text(finding.what), Text(finding.found))
+            table.add_row(status, Text(finding.what), Text(printable(finding.found)))
         console.print(table)
     helps = [finding for finding in findings if finding.remedy]
     for finding in lacking if quiet else helps:
         console.print(f"\n{finding.what}: {finding.status}. To help that:", markup=False)
-        console.print(f"  {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"  {finding.remedy}", console)
     verdict = "All that is needed is there."
     if lacking:
         verdict = f"What is needed and lacks: {', '.join(finding.what for finding in lacking)}."

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from scratchnet.app import runs
-from scratchnet.app.cli import options, work
+from scratchnet import atomic
+from scratchnet.app import run_folder
+from scratchnet.app.cli import options
 from scratchnet.app.cli.screen import say
+from scratchnet.app.text import without_home
 
 EXAMPLES = """**Examples**
 
@@ -23,18 +25,17 @@ the disk, send it, or copy it to a phone.
 
 def draw(
     ctx: typer.Context,
-    run: options.RunFolder,
+    run: options.RunPath,
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
     ] = Path("draw.html"),
     quiet: options.Quiet = False,
 ) -> None:
     """A page to draw digits on: the network reads them, shows how, and can be taught."""
-    from scratchnet.app.draw import html
+    from scratchnet.app.pages.drawing_page import html
 
     arguments: list[str] = ctx.obj
-    text = html(runs.read(run, partial=True), ["scratchnet", *map(work.without_home, arguments)])
-    with runs.replacing(out) as beside:
-        beside.write_text(text, encoding="utf-8")
+    text = html(run_folder.read_run(run), ["scratchnet", *map(without_home, arguments)])
+    atomic.write(out, text)
     if not quiet:
         say(f"{out}: {len(text.encode()) / 1e6:.1f} MB, open it in any browser.")

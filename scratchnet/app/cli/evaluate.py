@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import typer
 from rich.console import Console
 
-from scratchnet.app import runs
-from scratchnet.app.cli import options, work
-from scratchnet.app.cli.door import DIFFERS
-from scratchnet.app.cli.screen import busy
-from scratchnet.app.runs import OURS
-
-if TYPE_CHECKING:
-    from scratchnet.datasets import Choice
-    from scratchnet.engines import Array
+from scratchnet.app import run_folder, run_training
+from scratchnet.app.cli import inputs, options
+from scratchnet.app.cli.errors import DIFFERS
+from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.run_training import OURS
+from scratchnet.app.text import to_json
+from scratchnet.datasets import Choice
+from scratchnet.engines import Array
 
 EXAMPLES = """**Examples**
 
@@ -37,8 +36,8 @@ ROUNDING = 1e-5
 
 
 def evaluate(
-    run: options.RunFolder,
-    data: options.Data = None,
+    run: options.RunPath,
+    data: options.DataPath = None,
     limit: options.Limit = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -46,49 +45,61 @@ def evaluate(
     """Loss and accuracy of a run's model on the test set, and how each digit fares.
 
     On the run's own test set unless --data names another; the figures must then be those that the
-    run wrote down.
+    run wrote down. A run that was cut off is evaluated after its last finished epoch.
     """
-    kept = runs.read(run)
+    kept = run_folder.read_run(run)
     with busy("Evaluating ...", quiet):
-        choice = work.data_of(kept, data, limit, quiet)
+        choice = inputs.data_of_run(kept, data, limit, quiet)
         found = {"run": str(run), **_tested(kept, choice)}
     if as_json:
-        typer.echo(runs.as_json(found), nl=False)
+        typer.echo(to_json(found), nl=False)
     else:
-        _show(found, quiet)
+        _print_digits(found, quiet)
     if found["as_in_result"] == "no":
         raise typer.Exit(DIFFERS)
 
 
-def _tested(run: runs.Run, choice: Choice) -> dict[str, Any]:
+def _tested(run: run_folder.SavedRun, choice: Choice) -> dict[str, Any]:
     """The figures of all of the test set, and of each digit."""
     x, y = choice.data[1]
     model = run.model(x.shape[1:])
-    tested = model.evaluate(x, y, batch_size=runs.TEST_BATCH, verbose=0, return_dict=True)
+    tested = model.evaluate(x, y, batch_size=run_training.TEST_BATCH, verbose=0, return_dict=True)
     return {
-        "data": work.described(choice),
+        "data": inputs.identity(choice),
         "loss": tested["loss"],
         "accuracy": tested["accuracy"],
         "as_in_result": _as_written(run, choice, tested),
-        "digits": digits(y, runs.scores_of(model, x).answers),
+        "held_against": run_folder.RESULT if run.result else run_folder.HISTORY,
+        "digits": per_digit(y, run_training.scores_of(model, x).answers),
     }
 
 
-def _as_written(run: runs.Run, choice: Choice, tested: dict[str, float]) -> str | None:
+def _as_written(run: run_folder.SavedRun, choice: Choice, tested: dict[str, float]) -> str | None:
     """How these figures agree with the run's own; None where they are of other data."""
-    told, data = run.result.get(OURS), run.result.get("data", {})
-    if told is None or data.get("test_sha256") != work.digest(choice.data):
+    told, data = _written(run), run.about.get("data", {})
+    if told is None or data.get("test_sha256") != inputs.test_set_digest(choice.data):
         return None
-    if (told["test_loss"], told["test_accuracy"]) == (tested["loss"], tested["accuracy"]):
+    loss, accuracy = told
+    if told == (tested["loss"], tested["accuracy"]):
         return "exactly"
-    near = math.isclose(told["test_loss"], tested["loss"], rel_tol=ROUNDING)
-    return "up to rounding" if near and told["test_accuracy"] == tested["accuracy"] else "no"
+    near = loss is not None and math.isclose(loss, tested["loss"], rel_tol=ROUNDING)
+    return "up to rounding" if near and accuracy == tested["accuracy"] else "no"
 
 
-def digits(truth: Array, answers: Array) -> list[dict[str, Any]]:
+def _written(run: run_folder.SavedRun) -> tuple[float | None, float] | None:
+    """Loss and accuracy on the test set as the run wrote them: of its end, or last epoch."""
+    if OURS in run.result:
+        return run.result[OURS]["test_loss"], run.result[OURS]["test_accuracy"]
+    history = run.history.get(OURS)
+    if run.result or not history or not history["loss"]:
+        return None
+    return history["val_loss"][-1], history["val_accuracy"][-1]
+
+
+def per_digit(truth: Array, answers: Array) -> list[dict[str, Any]]:
     """For each class: how many there are, precision, recall, and what it is mostly taken for.
 
-    >>> digits(np.array([0, 0, 1]), np.array([0, 1, 1]))[1]
+    >>> per_digit(np.array([0, 0, 1]), np.array([0, 1, 1]))[1]
     {'digit': 1, 'images': 1, 'precision': 0.5, 'recall': 1.0, 'taken_for': None, 'times': 0}
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -112,7 +123,7 @@ def digits(truth: Array, answers: Array) -> list[dict[str, Any]]:
     ]
 
 
-def _show(found: dict[str, Any], quiet: bool) -> None:
+def _print_digits(found: dict[str, Any], quiet: bool) -> None:
     """The table of digits, and a line with the figures of all."""
     from rich import box
     from rich.table import Table
@@ -127,12 +138,13 @@ def _show(found: dict[str, Any], quiet: bool) -> None:
             shares = (f"{row[key]:.2%}" for key in ("precision", "recall"))
             table.add_row(str(row["digit"]), f"{row['images']:,}", *shares, taken)
         console.print(table)
+    held = found["held_against"]
     says = {
-        "exactly": ", as in result.json to the bit",
-        "up to rounding": ", as in result.json up to rounding",
-        "no": ". That is NOT what result.json says of the same data",
+        "exactly": f", as in {held} to the bit",
+        "up to rounding": f", as in {held} up to rounding",
+        "no": f". That is NOT what {held} says of the same data",
         None: "",
     }[found["as_in_result"]]
     images = found["data"]["test"]
     line = f"{found['accuracy']:.2%} of {images:,} right, loss {found['loss']:.4f}{says}."
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_line(line)

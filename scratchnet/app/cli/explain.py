@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from scratchnet.app import runs
-from scratchnet.app.cli import options, work
-from scratchnet.app.cli.door import UserError
+from scratchnet import atomic
+from scratchnet.app import run_folder
+from scratchnet.app.cli import inputs, options
+from scratchnet.app.cli.errors import UserError
 from scratchnet.app.cli.screen import Screen, say, without_chatter
+from scratchnet.app.text import without_home
 
 EXAMPLES = """**Examples**
 
@@ -26,7 +28,7 @@ Keras's. It needs no network.
 
 def explain(
     ctx: typer.Context,
-    run: options.RunFolder,
+    run: options.RunPath,
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
     ] = Path("explain.html"),
@@ -45,17 +47,16 @@ def explain(
     """Look into training steps of a run: every tensor, and the code that made it."""
     if batch and image is not None:
         raise UserError(f"--batch with --image {image}: they are two answers to one question.")
-    from scratchnet.app.anatomy import explain as explained
-    from scratchnet.app.pages.explain import html
+    from scratchnet.app.anatomy import dissect
+    from scratchnet.app.pages.anatomy_page import html
 
-    kept, arguments = runs.read(run), ctx.obj
-    choice = work.data_of(kept, data, None, quiet)
+    kept, arguments = run_folder.read_run(run), ctx.obj
+    choice = inputs.data_of_run(kept, data, None, quiet)
     with Screen(quiet) as screen:
-        found = explained(kept, choice.data, image, None if no_keras else _keras(screen), screen)
+        found = dissect(kept, choice.data, image, None if no_keras else _keras(screen), screen)
         screen.begin("writing", 1)
-        text = html(found, ["scratchnet", *map(work.without_home, arguments)])
-    with runs.replacing(out) as beside:
-        beside.write_text(text, encoding="utf-8")
+        text = html(found, ["scratchnet", *map(without_home, arguments)])
+    atomic.write(out, text)
     if not found.exact:
         say(
             f"WARNING: the replay ended {found.apart:.2g} from the run's weights, not at them: "
@@ -68,7 +69,7 @@ def explain(
 
 def _keras(screen: Screen) -> Any:
     """What gives Keras's tensors, or None where Keras is not installed."""
-    if not work.has_keras():
+    if not inputs.has_keras():
         screen.line("Keras is not installed, so the page shows our tensors alone.")
         return None
     screen.line("Starting TensorFlow ...")

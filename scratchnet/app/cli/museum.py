@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from scratchnet.app.cli import options
-from scratchnet.app.cli.door import DIFFERS
+from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import Screen
 
 EXAMPLES = """**Examples**

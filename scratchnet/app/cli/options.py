@@ -16,7 +16,7 @@ import typer
 def _hush(quiet: bool) -> bool:
     """What the rooms below log, such as that the engine compiles, is not for those who want quiet.
 
-    `Door` sets the level back.
+    `ErrorHandler` sets the level back.
     """
     if quiet:
         logging.getLogger("scratchnet").setLevel(logging.ERROR)
@@ -32,7 +32,7 @@ class EngineName(str, Enum):  # noqa: UP042 typer prints a StrEnum's members no 
 Epochs = Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a step.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of weights and order.")]
-Data = Annotated[
+DataPath = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="An .npz or a folder of IDX files instead of MNIST."),
 ]
@@ -55,7 +55,7 @@ Out = Annotated[
         "one in runs/.",
     ),
 ]
-RunFolder = Annotated[
+RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as train and compare write it."),
 ]

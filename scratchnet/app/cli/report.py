@@ -21,7 +21,7 @@ open it in any browser, print it, or send it. The data set is not needed to make
 
 
 def report(
-    run: options.RunFolder,
+    run: options.RunPath,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="The page. Default: report.html in the run folder."),
@@ -29,8 +29,8 @@ def report(
     quiet: options.Quiet = False,
 ) -> None:
     """Make the page of a run: verdict, numbers, curves, misread digits, calibration."""
-    from scratchnet.app.report import write
+    from scratchnet.app.pages.report_page import write_report
 
-    path = write(run, out)
+    path = write_report(run, out)
     if not quiet:
         say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, open it in any browser.")

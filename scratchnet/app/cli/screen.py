@@ -1,7 +1,7 @@
 """What a command shows on its way: standard error only, so that results can be piped.
 
 On a terminal it is a bar with the time left, elsewhere plain lines; rich respects NO_COLOR and the
-width. A quiet screen shows nothing, a verbose one also how long each stretch took.
+width. A quiet screen shows nothing, a verbose one also how long each phase took.
 """
 
 from __future__ import annotations
@@ -16,12 +16,27 @@ from typing import Any
 
 from rich.console import Console
 
-from scratchnet.app.runs import OURS, SHOWN, Histories, Watch
+from scratchnet.app.cli import signals
+from scratchnet.app.run_training import OURS, SHOWN, Histories, ProgressListener
+from scratchnet.progress import progress_bar
+from scratchnet.support import printable
 
 
-def say(text: str, style: str | None = None) -> None:
-    """A line on standard error, never broken by us: a terminal wraps, a file keeps it whole."""
-    Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+def say(text: str, style: str | None = None, lines: bool = False) -> None:
+    """A line on standard error, or several where `lines` says so."""
+    console = Console(stderr=True)
+    for line in text.splitlines() if lines else [text]:
+        print_line(line, console, style)
+
+
+def print_line(text: str, console: Console | None = None, style: str | None = None) -> None:
+    """The one place where a line is printed: whatever is in it, it stays one, and a line only.
+
+    It is never broken by us: a terminal wraps, a file keeps it whole. On standard output unless
+    there is another console.
+    """
+    console = console or Console()
+    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -53,11 +68,11 @@ def without_chatter() -> Iterator[None]:
             os.close(kept)
 
 
-class Screen(Watch):
+class Screen(ProgressListener):
     """Progress on standard error: bars with the time left on a terminal, plain lines elsewhere."""
 
     PAUSE = 10.0
-    """Seconds between plain lines within a stretch."""
+    """Seconds between plain lines within a phase."""
 
     def __init__(self, quiet: bool = False, verbose: bool = False):
         self.console = Console(stderr=True, quiet=quiet)
@@ -68,15 +83,8 @@ class Screen(Watch):
         self.header_due = True
 
     def __enter__(self) -> Screen:
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-        from rich.progress import TimeRemainingColumn as Left
-
         if self.console.is_terminal and not self.console.quiet:
-            # Four times a second is live enough, and takes no time from what is being timed.
-            columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(None), Left()
-            self.bar = Progress(
-                *columns, console=self.console, transient=True, refresh_per_second=4, expand=True
-            )
+            self.bar = progress_bar(self.console)
             self.bar.start()
         return self
 
@@ -85,6 +93,7 @@ class Screen(Watch):
             self.bar.stop()
 
     def begin(self, what: str, total: int) -> None:
+        signals.poll()
         self.what, self.note, self.done, self.total = what, "", 0, total
         self.began = self.said = time.monotonic()
         if self.bar is None:
@@ -118,6 +127,7 @@ class Screen(Watch):
 
     def epoch(self, histories: Histories) -> None:
         """A row for the epoch, in the same columns for everyone: 59 characters for two."""
+        signals.poll()
         self.said = time.monotonic()
         everyone = list(histories.values())
         if self.header_due:
@@ -137,4 +147,4 @@ class Screen(Watch):
             self.line(text)
 
     def line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_line(text, self.console)

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 
 from scratchnet import Sequential
-from scratchnet.app import runs
+from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import options
+from scratchnet.app.text import to_json
 from scratchnet.summary import summary_text
 
 EXAMPLES = """**Examples**
@@ -33,17 +34,19 @@ def summary(
     if run is None:
         pixels, labels = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
         data = ((pixels, labels), (pixels, labels))
-        model = runs.build_model(runs.Job(scaled=not unscaled, engine="reference"), data)
+        model = run_training.build_model(
+            run_training.RunSettings(scaled=not unscaled, engine="reference"), data
+        )
     else:
-        model = runs.read(run, partial=True).model()
+        model = run_folder.read_run(run).model()
     if as_json:
-        typer.echo(runs.as_json(described(model)), nl=False)
+        typer.echo(to_json(summary_as_data(model)), nl=False)
     else:
         # Plain print: the table's rules are part of the text, and no terminal may break them.
         print(summary_text(model, model.name, min(78, Console().width)))
 
 
-def described(model: Sequential) -> dict[str, Any]:
+def summary_as_data(model: Sequential) -> dict[str, Any]:
     """The summary as plain data."""
     return {
         "name": model.name,

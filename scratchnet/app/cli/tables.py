@@ -1,6 +1,6 @@
 """A run's result on a terminal: its numbers, how far two models agree, and the verdict.
 
-Words and numbers are those of the page; see `report.py`.
+Words and numbers are those of the page; see `verdict.py`.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from scratchnet.app import report, runs
-from scratchnet.app.runs import SHOWN
+from scratchnet.app import run_folder
+from scratchnet.app.cli.screen import print_line
+from scratchnet.app.run_training import SHOWN
+from scratchnet.app.text import to_json
+from scratchnet.app.verdict import numbers, verdict
+from scratchnet.support import printable
 
 
-def show(result: dict[str, Any], path: Path, as_json: bool, quiet: bool) -> None:
+def print_result(result: dict[str, Any], path: Path, as_json: bool, quiet: bool) -> None:
     """The result on standard output: as JSON, as tables and verdict, or the verdict alone."""
     if as_json:
-        typer.echo(runs.as_json(result), nl=False)
+        typer.echo(to_json(result), nl=False)
         return
     console = Console()
     if not quiet:
-        for table in (_numbers(result), _findings(result, path)):
+        for table in (_last_epoch(result), _agreement(result, path)):
             if table.row_count:
                 console.print(table)
     style = {True: "bold green", False: "bold red", None: ""}[result["parity"]]
-    console.print(
-        report.verdict(result), style=style, markup=False, highlight=False, soft_wrap=True
-    )
+    print_line(verdict(result), console, style)
 
 
-def _numbers(result: dict[str, Any]) -> Any:
+def _last_epoch(result: dict[str, Any]) -> Any:
     """The last epoch of everyone side by side."""
     from rich import box
     from rich.table import Table
@@ -41,14 +43,15 @@ def _numbers(result: dict[str, Any]) -> Any:
     for name in SHOWN:
         if name in result:
             table.add_column(SHOWN[name], justify="right")
-    for row in report.numbers(result):
+    for row in numbers(result):
         table.add_row(*row)
     return table
 
 
-def _findings(result: dict[str, Any], path: Path) -> Any:
+def _agreement(result: dict[str, Any], path: Path) -> Any:
     """How far the two agree, and where to find the rest."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     if "agreement" in result:
@@ -72,6 +75,6 @@ def _findings(result: dict[str, Any], path: Path) -> Any:
             f"{stepped['steps']:,} steps, weights {most:.1e} apart at most "
             f"(limit {stepped['limit']:.2g})",
         )
-    table.add_row("run folder", str(path))
-    table.add_row("to look at", str(path / runs.REPORT))
+    table.add_row("run folder", Text(printable(str(path))))
+    table.add_row("to look at", Text(printable(str(path / run_folder.REPORT))))
     return table

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from scratchnet.app import runs
-from scratchnet.app.cli import options, tables, work
-from scratchnet.app.cli.door import INTERRUPTED
+from scratchnet.app import run_training
+from scratchnet.app.cli import inputs, options, tables, training
+from scratchnet.app.cli.errors import interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen
 
@@ -30,7 +30,7 @@ def train(
     epochs: options.Epochs = 10,
     batch_size: options.BatchSize = 32,
     seed: options.Seed = 0,
-    data: options.Data = None,
+    data: options.DataPath = None,
     limit: options.Limit = None,
     out: options.Out = None,
     unscaled: options.Unscaled = False,
@@ -44,11 +44,11 @@ def train(
 
     784-50-50-10 with Adam, as in the well-known script. No Keras needed.
     """
-    job = runs.Job(epochs, batch_size, seed, not unscaled, engine.value, threads)
-    work.check_engine(engine.value)
-    path = work.folder_for("train", out)
-    task = work.Task("train", job, work.choose(data, limit, quiet), limit, path, ctx.obj)
-    result = work.do(task, runs.alone, Screen(quiet, verbose))
-    tables.show(result, path, as_json, quiet)
+    job = run_training.RunSettings(epochs, batch_size, seed, not unscaled, engine.value, threads)
+    inputs.check_engine(engine.value)
+    training.check_out(out)
+    task = training.Task("train", job, inputs.choose_data(data, limit, quiet), limit, out, ctx.obj)
+    result, path = training.train_into_folder(task, run_training.train_solo, Screen(quiet, verbose))
+    tables.print_result(result, path, as_json, quiet)
     if result["interrupted"]:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(interrupted())

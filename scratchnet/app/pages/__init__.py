@@ -24,7 +24,7 @@ def render(template: str, **context: Any) -> str:
     """The page that a template of this folder makes of `context`; same values, same text.
 
     A template extends `base.html`, which wants `title`, and shows `command` (a list of arguments)
-    and `environment` (`runs.environment()`) where they are not None. In templates
+    and `environment` (`environment.jinja_environment()`) where they are not None. In templates
     `inline("name.css")` is a file's text, and `value | tojson` hands data to a script.
 
     Raises:
@@ -34,11 +34,11 @@ def render(template: str, **context: Any) -> str:
     >>> "<title>1 &lt; 2</title>" in page, "scratchnet report" in page
     (True, True)
     """
-    return environment().get_template(template).render(**context)
+    return jinja_environment().get_template(template).render(**context)
 
 
 @functools.cache
-def environment() -> Environment:
+def jinja_environment() -> Environment:
     """Jinja2 over this folder: everything escaped, nothing undefined."""
     import shlex
 
@@ -47,7 +47,7 @@ def environment() -> Environment:
     import scratchnet
 
     made = jinja2.Environment(
-        loader=jinja2.FunctionLoader(read),
+        loader=jinja2.FunctionLoader(read_template),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -59,7 +59,7 @@ def environment() -> Environment:
     return made
 
 
-def read(name: str) -> str | None:
+def read_template(name: str) -> str | None:
     """The text of a file of this folder, None where there is none of that name."""
     place = resources.files(__name__) / name
     return place.read_text(encoding="utf-8") if place.is_file() else None
@@ -73,7 +73,7 @@ def inline(name: str) -> Any:
     """
     from markupsafe import Markup
 
-    text = read(name)
+    text = read_template(name)
     if text is None or CLOSING.search(text):
         why = "there is no such file" if text is None else "it holds </style, </script or <!--"
         raise ValueError(f"inline({name!r}): {why}. Expected a file that can stand in an element.")

@@ -11,19 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from scratchnet.engines.compiled import vector
-from scratchnet.engines.compiled.records import (
-    CLIPPED_CE,
-    EPSILON,
-    LINEAR,
-    NORMALIZED_CE,
-    RELU,
-    SIGMOID,
-    SMALLEST_GRADIENT,
-    SOFTMAX,
-    SOFTMAX_CE,
-    TANH,
-    jitted,
-)
+from scratchnet.engines.compiled.records import EPSILON, SMALLEST_GRADIENT, jitted
 from scratchnet.engines.compiled.vector import (
     fabs,
     fma,
@@ -34,6 +22,22 @@ from scratchnet.engines.compiled.vector import (
     where_gt,
     where_lt,
 )
+
+LINEAR, RELU, SIGMOID, TANH, SOFTMAX = range(5)
+ACTIVATIONS = {
+    "linear": LINEAR,
+    "relu": RELU,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "softmax": SOFTMAX,
+}
+SOFTMAX_CE, NORMALIZED_CE, CLIPPED_CE, SQUARED_ERROR = range(4)
+LOSSES = {
+    "softmax_cross_entropy": SOFTMAX_CE,
+    "normalized_cross_entropy": NORMALIZED_CE,
+    "clipped_cross_entropy": CLIPPED_CE,
+    "mean_squared_error": SQUARED_ERROR,
+}
 
 
 @jitted

@@ -7,15 +7,14 @@ Adam's quotient is a reciprocal refined from an estimate, because a core has a s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from scratchnet.engines.compiled.records import (
-    ADAM,
-    AMSGRAD,
     FULL_COLUMNS,
-    NESTEROV,
     ROWS,
-    SGD,
     START,
     TAIL_COLUMNS,
     jitted,
@@ -35,6 +34,30 @@ from scratchnet.engines.compiled.vector import (
     where_lt,
     zeros,
 )
+
+SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD = range(5)
+
+Rule = tuple[int, tuple[str, ...], tuple[float, float, float, float]]
+"""A code, its slots in the order of memory, and the constants of `Net`: c1, c2, epsilon, momentum.
+"""
+
+
+def _sgd(constants: Mapping[str, Any]) -> Rule:
+    momentum = float(constants.get("momentum", 0))
+    code = NESTEROV if constants.get("nesterov") else MOMENTUM
+    return (code, ("momentum",), (0, 0, 0, momentum)) if momentum else (SGD, (), (0, 0, 0, 0))
+
+
+def _adam(constants: Mapping[str, Any]) -> Rule:
+    names = ("one_minus_beta_1", "one_minus_beta_2", "epsilon")
+    c1, c2, epsilon = (float(constants[name]) for name in names)
+    if constants.get("amsgrad"):
+        return AMSGRAD, ("momentum", "velocity", "velocity_hat"), (c1, c2, epsilon, 0)
+    return ADAM, ("momentum", "velocity"), (c1, c2, epsilon, 0)
+
+
+OPTIMIZERS: dict[str, Callable[[Mapping[str, Any]], Rule]] = {"sgd": _sgd, "adam": _adam}
+"""From a plan's constants to its rule."""
 
 
 @jitted

@@ -23,7 +23,8 @@ from numba.core import event
 from scratchnet.engines.compiled import cache, sparse, step
 from scratchnet.engines.compiled import records as r
 from scratchnet.engines.compiled.cache import CompileNotice
-from scratchnet.engines.compiled.layout import ACTIVATIONS, LOSSES, Layout, check, round_up
+from scratchnet.engines.compiled.elementwise import ACTIVATIONS, LOSSES
+from scratchnet.engines.compiled.layout import Layout, check, round_up
 from scratchnet.engines.compiled.records import BatchRun, DenseSamples, Net, SparseSamples, Targets
 from scratchnet.engines.compiled.threads import (
     ABORT,

@@ -73,7 +73,7 @@ def svg(figure: Figure, alt: str) -> Any:
     return Markup(re.sub(r"\n\s*", "\n", head + text[text.index(">") + 1 :]))
 
 
-def png(image: Any) -> str:
+def grey_png(image: Any) -> str:
     """An image (H, W) with values from 0, white, to 255, black, as an address for `<img src>`."""
     from PIL import Image
 

@@ -12,19 +12,17 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from scratchnet.app import pages
-from scratchnet.app.runs import OURS
+from scratchnet.app.run_folder import SavedRun
+from scratchnet.app.run_training import OURS
 from scratchnet.engines import Array
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
 from scratchnet.objective import Objective
-
-if TYPE_CHECKING:
-    from scratchnet.app.runs import Run
-    from scratchnet.sequential import Sequential
+from scratchnet.sequential import Sequential
 
 SIDES = range(8, 65)
 """Sides of an image, in pixels, that a drawing can be brought to."""
@@ -42,7 +40,7 @@ class DrawError(ValueError):
         super().__init__(f"draw can't show this model: {finding}. Expected {expected}.")
 
 
-def html(run: Run, command: Sequence[str] | None = None) -> str:
+def html(run: SavedRun, command: Sequence[str] | None = None) -> str:
     """The page of a run, as text; `command` is shown as how it was made.
 
     Raises:
@@ -50,7 +48,7 @@ def html(run: Run, command: Sequence[str] | None = None) -> str:
         SavedStateError: where its model's file is damaged.
     """
     model = run.model()
-    network = described(model)
+    network = network_as_data(model)
     return pages.render(
         "draw.html",
         title="Draw a digit",
@@ -58,13 +56,13 @@ def html(run: Run, command: Sequence[str] | None = None) -> str:
         box=round(network["side"] * 20 / 28),
         parameters=model.count_params(),
         command=command,
-        **texts(model, run.result),
+        **texts(model, {**run.about, "epochs": run.epochs}),
     )
 
 
 def texts(model: Sequential, result: Mapping[str, Any]) -> dict[str, str]:
     """What the page says about this model beyond its numbers."""
-    stack = ", ".join(_named(layer) for layer in model.layers)
+    stack = ", ".join(_layer_text(layer) for layer in model.layers)
     settings, data = result.get("settings", {}), result.get("data", {})
     about = f"The network is {stack}: {model.count_params():,} parameters"
     epochs = result.get("epochs") or settings.get("epochs")
@@ -85,25 +83,25 @@ def texts(model: Sequential, result: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _named(layer: Layer) -> str:
+def _layer_text(layer: Layer) -> str:
     if isinstance(layer, Dense):
         return f"Dense {layer.units} {layer.activation}"
     return type(layer).__name__
 
 
-def described(model: Sequential) -> dict[str, Any]:
+def network_as_data(model: Sequential) -> dict[str, Any]:
     """A compiled model as JSON takes it, for `new Network` in `pages/network.js`.
 
     `theta` and each of the optimizer's `slots` are vectors of all P parameters, float32, little
     endian, in base64.
     """
     side = _side(model)
-    layers = [_layer(layer) for layer in model.layers]
+    layers = [_layer_as_data(layer) for layer in model.layers]
     return {
         "side": side,
         "classes": _classes(model),
         "layers": layers,
-        "loss": _loss(model),
+        "loss": _loss_as_data(model),
         "optimizer": {"kind": type(model.optimizer).__name__} | model.optimizer.get_config(),
         "iterations": model.optimizer.iterations,
         "theta": _base64(model.theta),
@@ -133,7 +131,7 @@ def _classes(model: Sequential) -> int:
     return DIGITS
 
 
-def _layer(layer: Layer) -> dict[str, Any]:
+def _layer_as_data(layer: Layer) -> dict[str, Any]:
     """What `Network` needs of a layer; `kernel` and `bias` are numbers of parameters."""
     if type(layer) not in (Dense, Flatten, Rescaling):
         raise DrawError(
@@ -155,7 +153,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
 PARAMETERS = ("kernel", "bias")
 
 
-def _loss(model: Sequential) -> dict[str, Any]:
+def _loss_as_data(model: Sequential) -> dict[str, Any]:
     """What the loss takes the softmax of: the head's logits Z, or its outputs A."""
     objective = Objective(model.loss, model.layers[-1].activation)
     if objective.function != "softmax_cross_entropy" or not model.loss.sparse:

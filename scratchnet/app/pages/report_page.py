@@ -16,8 +16,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from scratchnet.app import runs
-from scratchnet.app.runs import OURS, SHOWN, Run
+from scratchnet import atomic
+from scratchnet.app import run_folder
+from scratchnet.app.pages import figures, render
+from scratchnet.app.run_folder import SavedRun
+from scratchnet.app.run_training import OURS, SHOWN
+from scratchnet.app.verdict import formatted, numbers, verdict
 from scratchnet.engines import Array
 
 TITLES = {
@@ -28,10 +32,10 @@ TITLES = {
 DIGITS_SHOWN = 20
 """Misread images of each kind; of more, so many are taken evenly from first to last."""
 FILES = {
-    runs.RESULT: "every number of this page, as JSON",
-    runs.HISTORY: "losses, accuracies and seconds, epoch by epoch",
-    runs.MODEL: "the trained network, with its optimizer, for <code>load_model</code>",
-    runs.ANSWERS: "what each model says of each test image",
+    run_folder.RESULT: "every number of this page, as JSON",
+    run_folder.HISTORY: "losses, accuracies and seconds, epoch by epoch",
+    run_folder.MODEL: "the trained network, with its optimizer, for <code>load_model</code>",
+    run_folder.ANSWERS: "what each model says of each test image",
 }
 
 
@@ -44,32 +48,28 @@ class Picture(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def write(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+def write_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
     """Make the page of a run, at `out` or as `report.html` in its folder; where it is.
 
     Raises:
-        RunError: where `folder` is no run, a file of it is damaged, or `out` can't be a file.
+        RunError: where `folder` is no run, or a file of it is damaged.
+        OSError: where `out` can't be a file.
     """
-    run = runs.read(folder, partial=True)
-    path = run.path / runs.REPORT if out is None else Path(out)
-    if path.is_dir() or not path.parent.is_dir():
-        finding = "is a folder" if path.is_dir() else "is in a folder that does not exist"
-        raise runs.RunError(path, f"{finding}: expected a place for a file", "Name another")
+    run = run_folder.read_run(folder)
+    path = run.path / run_folder.REPORT if out is None else Path(out)
+    atomic.check_target(path)
     text = html(run, beside=path.parent)
-    with runs.replacing(path) as made:
-        made.write_text(text, encoding="utf-8")
+    atomic.write(path, text)
     return path
 
 
-def html(run: Run, beside: Path | None = None) -> str:
+def html(run: SavedRun, beside: Path | None = None) -> str:
     """The page as text; its links lead to the run's files from the folder `beside`."""
-    from scratchnet.app import pages
-
-    result, answers = run.result, _checked(run)
+    result, answers = run.result, run.answers
     kind = result.get("kind", run.history["kind"])
     if result.get("parity") is None:
         kind = "train"
-    return pages.render(
+    return render(
         "report.html",
         title=TITLES[kind],
         kind=kind,
@@ -84,7 +84,7 @@ def html(run: Run, beside: Path | None = None) -> str:
         drift=_drift(run),
         confidence=_confidence(answers),
         readings=_readings(answers),
-        weights=_weights(run),
+        weights=_weights_picture(run),
         files=_files(run, beside or run.path),
         command=result.get("command"),
         environment=result.get("environment"),
@@ -95,68 +95,10 @@ def html(run: Run, beside: Path | None = None) -> str:
 # --- words ----------------------------------------------------------------------------------------
 
 
-def verdict(result: dict[str, Any]) -> str:
-    """One line on how far training came, and on whether two models are the same.
-
-    >>> verdict({"kind": "train", "parity": None, "scratchnet": {"test_accuracy": 0.97}})
-    'Trained: 97.00% on the test set.'
-    """
-    if not result.get("interrupted"):
-        return _judgement(result)
-    if result["epochs"] is None:
-        done = f"{result['lockstep']['steps']:,} steps"
-    else:
-        done = f"{result['epochs']} of {result['settings']['epochs']} epochs"
-    return f"Interrupted after {done}. {_judgement(result)}"
-
-
-def _judgement(result: dict[str, Any]) -> str:
-    """Whether the two are the same, with the reason if they are not."""
-    if result["parity"] is None:
-        accuracy = result[OURS]["test_accuracy"]
-        alone = "" if result["kind"] == "train" else " Nothing was compared."
-        return f"Trained: {accuracy:.2%} on the test set.{alone}"
-    if result["parity"]:
-        return "Parity holds."
-    stepped, agreed = result["lockstep"], result["agreement"]
-    if stepped["difference"]:
-        return f"Parity does not hold: {stepped['difference']}."
-    if not stepped["holds"]:
-        most = stepped["largest_weight_difference"]
-        return f"Parity does not hold: weights {most:.2g} apart, limit {stepped['limit']:.2g}."
-    if "speed_ratio" in result:
-        chance = agreed["mcnemar_p"]
-        return f"Parity does not hold: the answers disagree beyond chance, p = {chance:.2g}."
-    return f"Parity does not hold: {agreed['of'] - agreed['same']} answers differ."
-
-
-def _unfinished(run: Run) -> str:
+def _unfinished(run: SavedRun) -> str:
     epochs = len(run.history.get(OURS, {}).get("loss", []))
     done = f" after {epochs} epochs" if epochs else ""
     return f"Not finished: training was cut off{done}, so there is no verdict."
-
-
-def numbers(result: dict[str, Any]) -> list[list[str]]:
-    """The last epoch of everyone side by side: rows of a title and one number for each model."""
-    names = [name for name in SHOWN if name in result]
-    rows = (
-        ("training loss", "loss", "{:.4f}"),
-        ("training accuracy", "accuracy", "{:.2%}"),
-        ("test loss", "test_loss", "{:.4f}"),
-        ("test accuracy", "test_accuracy", "{:.2%}"),
-        ("seconds per epoch (median)", "seconds_per_epoch", "{:.3f}"),
-        ("compiling, tracing: seconds before", "warm_up_seconds", "{:.3f}"),
-    )
-    told = [
-        [title, *(_said(result[name][key], form) for name in names)] for title, key, form in rows
-    ]
-    if "speed_ratio" in result:
-        told.append(["times as fast as Keras", f"{result['speed_ratio']:.1f}", "1.0"])
-    return told if names else []
-
-
-def _said(value: float | None, form: str) -> str:
-    return "not finite" if value is None else form.format(value)
 
 
 def power(value: float) -> Any:
@@ -176,34 +118,32 @@ def power(value: float) -> Any:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def _learning(run: Run) -> Iterator[Picture]:
+def _learning(run: SavedRun) -> Iterator[Picture]:
     """Loss and accuracy over the epochs, everyone in one picture."""
     from scratchnet import plots
-    from scratchnet.app.pages import drawing
 
     found = {SHOWN[name]: run.history[name] for name in SHOWN if run.history.get(name)}
     found = {name: history for name, history in found.items() if history["loss"]}
     for metric, form in (("loss", "{:.4f}"), ("accuracy", "{:.2%}")) if found else ():
-        with drawing.canvas() as figure:
+        with figures.canvas() as figure:
             plots.history(found, metric, ax=figure.subplots())
             ends = ", ".join(
-                f"{name} {_said(history[metric][-1], form)} in training and "
-                f"{_said(history[f'val_{metric}'][-1], form)} on the test set"
+                f"{name} {formatted(history[metric][-1], form)} in training and "
+                f"{formatted(history[f'val_{metric}'][-1], form)} on the test set"
                 for name, history in found.items()
             )
             alt = f"Curves of the {metric} over the epochs. At the end: {ends}."
-            shown = drawing.svg(figure, alt)
+            shown = figures.svg(figure, alt)
         parts = [(name, column) for name in found for column in (metric, f"val_{metric}")]
         columns = [f"{name}, {'test' if 'val_' in part else 'training'}" for name, part in parts]
-        cells = ([_said(value, form) for value in found[name][part]] for name, part in parts)
+        cells = ([formatted(value, form) for value in found[name][part]] for name, part in parts)
         rows = [[str(epoch), *row] for epoch, row in enumerate(zip(*cells, strict=True), 1)]
         yield Picture(shown, f"The {metric}.", ["epoch", *columns], rows)
 
 
-def _drift(run: Run) -> Picture | None:
+def _drift(run: SavedRun) -> Picture | None:
     """How far the weights of the two are apart, over the steps."""
     from scratchnet import plots
-    from scratchnet.app.pages import drawing
 
     result = run.result
     stepped, series = result.get("lockstep", {}), {}
@@ -214,11 +154,11 @@ def _drift(run: Run) -> Picture | None:
         series["float64 lockstep"] = [(step, most) for step, most in stepped["drift"]]
     if not series:
         return None
-    with drawing.canvas((4.4, 3.9)) as figure:
+    with figures.canvas((4.4, 3.9)) as figure:
         ax = plots.drift(series, limit=stepped.get("limit"), ax=figure.subplots())
         ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1))
         ends = ", ".join(f"{name} {pairs[-1][1]:.1e}" for name, pairs in series.items())
-        shown = drawing.svg(figure, f"The largest weight difference over the steps: {ends}.")
+        shown = figures.svg(figure, f"The largest weight difference over the steps: {ends}.")
     rows = [
         [name, f"{step:,}", f"{most:.2e}"]
         for name, pairs in series.items()
@@ -231,7 +171,6 @@ def _drift(run: Run) -> Picture | None:
 def _confidence(answers: dict[str, Array]) -> list[Picture]:
     """Reliability of both readings of the head: softmax of the logits, and normalised outputs."""
     from scratchnet import plots
-    from scratchnet.app.pages import drawing
 
     pictures = []
     for caption, reading in (
@@ -243,10 +182,10 @@ def _confidence(answers: dict[str, Array]) -> list[Picture]:
             continue
         held = {name: plots.reliability(answers["labels"], p, 10) for name, p in given.items()}
         errors = ", ".join(f"{name} {found.ece:.1%}" for name, found in held.items())
-        with drawing.canvas((4.4, 4.6)) as figure:
+        with figures.canvas((4.4, 4.6)) as figure:
             plots.calibration(answers["labels"], given, bins=10, ax=figure.subplots())
             alt = f"Reliability diagram. {caption} Expected calibration error: {errors}."
-            shown = drawing.svg(figure, alt)
+            shown = figures.svg(figure, alt)
         rows = [
             [name, f"{confidence:.1%}", f"{accuracy:.1%}", f"{count:,}"]
             for name, found in held.items()
@@ -258,20 +197,19 @@ def _confidence(answers: dict[str, Array]) -> list[Picture]:
     return pictures
 
 
-def _weights(run: Run) -> Picture | None:
+def _weights_picture(run: SavedRun) -> Picture | None:
     """What the first layer looks for, where its inputs are pixels of an image."""
     from scratchnet import plots
-    from scratchnet.app.pages import drawing
 
     kernel = run.model().get_weights()[0]
     shape = run.result.get("data", {}).get("shape", [])
     if len(shape) != 2 or kernel.shape[0] != shape[0] * shape[1]:
         return None
-    with drawing.canvas((8.4, 4.2)) as figure:
+    with figures.canvas((8.4, 4.2)) as figure:
         ax = plots.weights(kernel, tuple(shape), ax=figure.subplots())
         ax.images[0].set_interpolation("none")  # a page scales the pixels itself
         units, alt = kernel.shape[1], "Each unit of the first layer as an image of its weights."
-        shown = drawing.svg(figure, alt)
+        shown = figures.svg(figure, alt)
     caption = (
         f"The {units} units of the first layer: ink on an orange pixel raises a unit, ink on a "
         "purple one lowers it."
@@ -280,24 +218,6 @@ def _weights(run: Run) -> Picture | None:
 
 
 # --- tables ---------------------------------------------------------------------------------------
-
-
-def _checked(run: Run) -> dict[str, Array]:
-    """The arrays of `answers.npz`; `RunError` where they don't go with each other."""
-    answers = run.answers
-    for name in _names(answers):
-        shapes = [
-            answers.get(f"{name}_{part}", np.zeros(0)).shape for part in ("outputs", "logits")
-        ]
-        number = len(answers.get("labels", ()))
-        if shapes[0] != shapes[1] or len(shapes[0]) != 2 or shapes[0][0] != number or not number:
-            raise runs.RunError(
-                run.path / runs.ANSWERS,
-                f"holds {number} labels, outputs {shapes[0]} and logits {shapes[1]} of {name}: "
-                "they don't go together",
-                "Restore it from a copy, or start the run again",
-            )
-    return answers
 
 
 def _names(answers: dict[str, Array]) -> list[str]:
@@ -366,7 +286,6 @@ def _matrices(answers: dict[str, Array]) -> list[dict[str, Any]]:
 
 def _misread(columns: dict[str, list[int]], answers: dict[str, Array]) -> list[dict[str, Any]]:
     """The misread images by who has them wrong: how many, and as many of them as are shown."""
-    from scratchnet.app.pages import drawing
 
     names = [name for name in SHOWN if name in columns]
     if not names or "misread_images" not in answers:
@@ -375,18 +294,18 @@ def _misread(columns: dict[str, list[int]], answers: dict[str, Array]) -> list[d
     brightest = max((int(image.max()) for image in kept.values()), default=0) or 1
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     groups = []
-    for title, wrong in _kinds(names):
+    for title, wrong in _misread_groups(names):
         those = [row for row in rows if {n for n in names if row[n] != row["label"]} == wrong]
         pictured = [row for row in those if row["index"] in kept]
         shown = [pictured[i] for i in _evenly(len(pictured), DIGITS_SHOWN)]
         for row in shown:
-            row["image"] = drawing.png(np.asarray(kept[row["index"]]) * (255.0 / brightest))
+            row["image"] = figures.grey_png(np.asarray(kept[row["index"]]) * (255.0 / brightest))
             row["given"] = [(SHOWN[name], row[name], row[name] == row["label"]) for name in names]
         groups.append({"title": title, "of": len(those), "shown": shown})
     return groups
 
 
-def _kinds(names: list[str]) -> list[tuple[str, set[str]]]:
+def _misread_groups(names: list[str]) -> list[tuple[str, set[str]]]:
     if len(names) == 1:
         return [("Misread", set(names))]
     return [
@@ -400,11 +319,11 @@ def _evenly(number: int, most: int) -> list[int]:
     return np.linspace(0, number - 1, min(most, number)).round().astype(int).tolist()
 
 
-def _files(run: Run, beside: Path) -> list[dict[str, Any]]:
+def _files(run: SavedRun, beside: Path) -> list[dict[str, Any]]:
     """What else is in the folder, with links that hold wherever both are moved together."""
     start = os.path.relpath(run.path.absolute(), beside.absolute())
     named = [(name, what) for name, what in FILES.items() if (run.path / name).is_file()]
-    named += [(f"{runs.PICTURES}/{picture.name}", "a picture") for picture in run.pictures]
+    named += [(f"{run_folder.PICTURES}/{picture.name}", "a picture") for picture in run.pictures]
     return [
         {
             "name": name,

@@ -1,4 +1,4 @@
-"""The door of every command: what ends how, and a user's mistake as one line, never a traceback.
+"""How every command ends: a user's mistake as one line, never a traceback, and an exit status.
 
 A mistake is an error class of this package's own (each says value, expectation and remedy), or what
 the machine refuses: a file, memory, a package. Any other exception is a bug of ours, and ends with
@@ -17,9 +17,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from scratchnet.app.cli import signals
 from scratchnet.app.cli.screen import say
 
-DONE, DIFFERS, MISTAKE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, DIFFERS, MISTAKE, INTERNAL = 0, 1, 2, 70
 
 DEBUG = "--debug"
 
@@ -28,8 +29,13 @@ class UserError(ValueError):
     """What was asked for can't be done: the value, what was expected, and the remedy."""
 
 
-class Door(TyperGroup):
-    """All commands behind one door: it remembers the arguments, and turns errors into a line."""
+def interrupted() -> int:
+    """The exit status after Ctrl-C, 130, or after SIGTERM, 143."""
+    return 128 + signals.number()
+
+
+class ErrorHandler(TyperGroup):
+    """The group of all commands: it remembers the arguments, and turns errors into a line."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         ctx.obj = list(args)
@@ -44,7 +50,7 @@ class Door(TyperGroup):
         log = logging.getLogger("scratchnet")
         level = log.level
         try:
-            with warnings.catch_warnings():
+            with signals.Signals(), warnings.catch_warnings():
                 said: set[str] = set()
                 warnings.showwarning = lambda message, *_, **__: _warn(str(message), said)
                 return self._guarded(ctx)
@@ -53,18 +59,27 @@ class Door(TyperGroup):
 
     def _guarded(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            signals.poll()
+            return done
         except KeyboardInterrupt as stop:  # raised with words by who knows what was kept
-            say(str(stop) or "Interrupted: what was finished is kept.")
-            raise typer.Exit(INTERRUPTED) from None
+            raise _ended(str(stop)) from None
         except Exception as error:
             status = status_of(error)
             if status is None:
                 raise
             if ctx.meta[DEBUG]:
-                say(traceback.format_exc().rstrip())
+                say(traceback.format_exc().rstrip(), lines=True)
+            if status == INTERNAL and signals.is_open():  # what a library made of a Ctrl-C
+                raise _ended("") from None
             say(line_of(error, status), style="bold red")
             raise typer.Exit(status) from error
+
+
+def _ended(text: str) -> typer.Exit:
+    signals.settle()
+    say(text or "Interrupted.")
+    return typer.Exit(interrupted())
 
 
 def _warn(message: str, said: set[str]) -> None:

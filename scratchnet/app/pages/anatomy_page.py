@@ -66,7 +66,7 @@ def _context(explanation: Explanation) -> dict[str, Any]:
         "first": first,
         "dense": layers_of(first),
         "parameters": sum(first.tensors[name].array.size for name in parameters(first)),
-        "stages": {stage.key: stage for stage in first.stages},
+        "operations": {operation.key: operation for operation in first.operations},
         "facts": facts(first, explanation),
         "packed": {step.number: pack(step, explanation) for step in explanation.steps},
         "shared": shared(first, explanation, cursor),
@@ -86,7 +86,7 @@ def parameters(step: Step) -> list[str]:
 
 def layers_of(step: Step) -> int:
     """How many dense layers there are."""
-    return max(stage.dense for stage in step.stages)
+    return max(operation.dense for operation in step.operations)
 
 
 # --- as data --------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def shared(step: Step, explanation: Explanation, cursor: dict[str, int]) -> dict
     """What holds for every step: axes and shapes, and what each number is made of."""
     return {
         "axes": {name: tensor.axes for name, tensor in step.tensors.items()},
-        "sizes": sizes(step),
+        "sizes": axis_lengths(step),
         "grid": step.tensors["pixels"].array.shape[1:],
         "sums": {name: made._asdict() for name, made in sums(step).items()},
         "made": made_of(step),
@@ -144,16 +144,16 @@ def shared(step: Step, explanation: Explanation, cursor: dict[str, int]) -> dict
     }
 
 
-def sizes(step: Step) -> dict[str, int]:
+def axis_lengths(step: Step) -> dict[str, int]:
     """How long each axis is."""
     return {
         axis: length
         for name, (array, axes) in step.tensors.items()
-        for axis, length in zip(axes, flat(array, axes).shape, strict=True)
+        for axis, length in zip(axes, with_one_pixel_axis(array, axes).shape, strict=True)
     }
 
 
-def flat(array: Array, axes: tuple[str, ...]) -> Array:
+def with_one_pixel_axis(array: Array, axes: tuple[str, ...]) -> Array:
     """An array with one axis for each name: the rows and columns of images become pixels."""
     return array.reshape(*array.shape[: len(axes) - 1], -1)
 
@@ -189,7 +189,7 @@ def made_of(step: Step) -> dict[str, list[str]]:
 
 def cursor_of(step: Step) -> dict[str, int]:
     """A path through the net worth looking at: the largest gradients, and whose label made them."""
-    of = {name: flat(*tensor) for name, tensor in step.tensors.items()}
+    of = {name: with_one_pixel_axis(*tensor) for name, tensor in step.tensors.items()}
     pixel, unit = (int(i) for i in np.unravel_index(np.argmax(np.abs(of["dW1"])), of["dW1"].shape))
     image = int(np.argmax(np.abs(of["X"][:, pixel] * of["dZ1"][:, unit])))
     cursor = {"image": image, "pixel": pixel, "unit1": unit}
@@ -227,7 +227,7 @@ def across(tiles: int) -> int:
 
 def picture(array: Array, axes: tuple[str, ...], grid: tuple[int, int]) -> Array:
     """The numbers as one picture (rows, columns), NaN between the tiles of images."""
-    values = flat(array, axes).astype(np.float64)
+    values = with_one_pixel_axis(array, axes).astype(np.float64)
     if values.ndim == 1:
         return values[None]
     if "pixel" not in axes:
@@ -243,7 +243,7 @@ def picture(array: Array, axes: tuple[str, ...], grid: tuple[int, int]) -> Array
     return sheet
 
 
-def png(values: Array) -> str:
+def signed_png(values: Array) -> str:
     """A data URI: orange above 0, blue below, the deeper the larger, and 0 not there at all."""
     from PIL import Image
 
@@ -260,13 +260,13 @@ def png(values: Array) -> str:
 def figure(name: str, step: Step, cursor: dict[str, int]) -> dict[str, Any]:
     """What the template needs for one tensor of the first step."""
     array, axes = step.tensors[name]
-    values, at = flat(array, axes), tuple(cursor[axis] for axis in axes)
+    values, at = with_one_pixel_axis(array, axes), tuple(cursor[axis] for axis in axes)
     drawn = picture(array, axes, step.tensors["pixels"].array.shape[1:])
     return {
         "name": name,
         "shape": shape_of(array),
         "dtype": array.dtype.name,
-        "png": png(drawn),
+        "png": signed_png(drawn),
         "width": drawn.shape[1],
         "height": drawn.shape[0],
         "tiled": "pixel" in axes,
@@ -274,9 +274,9 @@ def figure(name: str, step: Step, cursor: dict[str, int]) -> dict[str, Any]:
         "window": window(values, at),
         "columns": window_of(at[-1], values.shape[-1]),
         "at": at,
-        "place": place(axes, at, step.tensors["pixels"].array.shape[1:], array.ndim),
+        "place": index_text(axes, at, step.tensors["pixels"].array.shape[1:], array.ndim),
         "value": number(values[at]),
-        "keras": against(step, name),
+        "keras": difference_from_keras(step, name),
         "sum": sums(step).get(name),
     }
 
@@ -285,7 +285,7 @@ def shape_of(array: Array) -> str:
     return f"({', '.join(map(str, array.shape))}{',' if array.ndim == 1 else ''})"
 
 
-def place(
+def index_text(
     axes: tuple[str, ...], at: tuple[int, ...], grid: tuple[int, int], axes_shown: int
 ) -> str:
     """An index as Python would write it; of an image with row and column."""
@@ -314,12 +314,15 @@ def window(values: Array, at: tuple[int, ...]) -> list[tuple[int, list[tuple[str
     ]
 
 
-def against(step: Step, name: str) -> dict[str, str] | None:
+def difference_from_keras(step: Step, name: str) -> dict[str, str] | None:
     """How far Keras's tensor is from ours at most, and where."""
     if name not in step.keras:
         return None
     (array, axes), theirs = step.tensors[name], step.keras[name]
-    ours, theirs = flat(array, axes), flat(theirs.astype(array.dtype), axes)
+    ours, theirs = (
+        with_one_pixel_axis(array, axes),
+        with_one_pixel_axis(theirs.astype(array.dtype), axes),
+    )
     apart = np.abs(ours.astype(np.float64) - theirs)
     worst = tuple(int(i) for i in np.unravel_index(np.argmax(apart), apart.shape))
     return {
@@ -360,7 +363,7 @@ def hats(m: float, v: float, scalars: dict[str, float]) -> dict[str, str]:
 
 
 def facts(step: Step, explanation: Explanation) -> dict[str, str]:
-    """Sentences that hold for this step only, by the stage that they stand in."""
+    """Sentences that hold for this step only, by the operation that they stand in."""
     of, s = {name: tensor.array for name, tensor in step.tensors.items()}, step.scalars
     size, n = len(of["y"]), layers_of(step)
     classes = of[f"Z{n}"].shape[1]
