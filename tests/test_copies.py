@@ -452,8 +452,6 @@ def test_a_lambda_is_refused_by_pickle_and_copied_by_who_can():
         pickle.dumps(model)
     for way in ("deepcopy", "copy", "cloudpickle"):
         assert state(WAYS[way](model)) == state(model)
-    dill = pytest.importorskip("dill")
-    assert state(dill.loads(dill.dumps(model))) == state(model)
 
 
 def test_a_layer_belongs_to_one_model():

@@ -6,6 +6,7 @@ it was; `state` below is everything that decides what a model does next.
 
 from __future__ import annotations
 
+import tempfile
 import csv
 import json
 import random
@@ -163,6 +164,12 @@ DATA_ERRORS = {
         f"({6 * 5 + 5 + 5 * 3 + 3},)",
     ),
 }
+def save_twice(model):
+    path = Path(tempfile.mkdtemp()) / "twice.npz"
+    path.write_text("is there")
+    model.save(path, overwrite=False)
+
+
 ARGUMENT_ERRORS = {
     "epochs": (lambda m: m.fit(X, Y, epochs=-1), "epochs=-1", ">= 0"),
     "epochs that are not whole": (lambda m: m.fit(X, Y, epochs=1.5), "1.5", "integer"),
@@ -265,8 +272,8 @@ ARGUMENT_ERRORS = {
     "an engine that is misspelt": (lambda m: m.compile("sgd", "mse", engine="fast"), "fast", "ref"),
     "no threads": (lambda m: m.compile("sgd", "mse", threads=0), "threads=0", ">= 1"),
     "a file that is there": (
-        lambda m: m.save(__file__, overwrite=False),
-        "test_sequential.py",
+        save_twice,
+        "twice.npz",
         "overwrite=True",
     ),
 }
