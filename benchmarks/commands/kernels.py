@@ -41,7 +41,7 @@ def _dense_backward(engine: Engine, a: tuple[Any, ...]) -> Any:
 
 
 def _adam(engine: Engine, a: tuple[Any, ...]) -> Any:
-    engine.adam(*a, None, 1e-3, 0.1, 1e-3, 1e-7)
+    engine.optimizers["adam"](*a, None, 1e-3, 0.1, 1e-3, 1e-7)
     return a[0], a[2], a[3]
 
 
