@@ -7,7 +7,9 @@ original would. They know no files (`saving/` does). A model is whatever has the
 
 from __future__ import annotations
 
+import copy
 import inspect
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +19,28 @@ from scratchnet import metrics
 from scratchnet.checks import check_shape
 from scratchnet.engines import Array
 from scratchnet.saving import DTYPES, State
-from scratchnet.saving.objects import Describer, Reader, generator_from, generator_state
+from scratchnet.saving.keras_files import (
+    OptimizerState,
+    Weights,
+    read_weights,
+    slot_vectors,
+)
+from scratchnet.saving.objects import (
+    NEUTRAL,
+    Describer,
+    Reader,
+    generator_from,
+    generator_state,
+)
+from scratchnet.untrusted import printable
 
 FORMAT = 2
 
 
-def state_of(model: Any) -> State:
+def state_of(model: Any, built: bool = False) -> State:
     """Everything that decides what the model does next, as plain data.
+
+    With `built`, an optimizer that has not stepped yet has the slots that its first step makes.
 
     `config["model"]` is what Keras's `config.json` says; the weights of layer i are the arrays
     `layers/i/0` and so on, the optimizer's slots `slots/0` and so on, in the order of
@@ -45,7 +62,7 @@ def state_of(model: Any) -> State:
         for j, array in enumerate(layer.weights)
     }
     if model.compiled:
-        slots = model.optimizer.slots
+        slots = slots_of(model) if built else model.optimizer.slots
         config |= {"iterations": model.optimizer.iterations, "slots": list(slots)}
         arrays |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
     return State(config, arrays)
@@ -152,6 +169,10 @@ class Blueprint:
 
     def _layers(self, settings: dict[str, Any]) -> tuple[int, ...]:
         """Read the layers; the shape of a sample."""
+        for key, value in settings.items():
+            plain = key in ("name", "dtype", "layers", "build_input_shape")
+            if not plain and value not in NEUTRAL.get(key, ()):
+                self.reader.problems.append(printable(f"Sequential: {key}={value!r}"))
         found = settings["layers"]
         shape = settings.get("build_input_shape")
         if found and found[0].get("class_name") == "InputLayer":
@@ -164,8 +185,6 @@ class Blueprint:
         self.layers = [self.reader(item, "layer") for item in found]
         if not isinstance(shape, list):
             raise ValueError("no input shape: expected an InputLayer, or build_input_shape")
-        if shape[0] is not None:
-            self.reader.problems.append(f"a fixed batch size, {shape[0]!r}")
         return check_shape(tuple(shape)[1:])
 
     def _dtype(self, settings: dict[str, Any]) -> np.dtype[Any]:
@@ -272,6 +291,83 @@ def restore(model: Any, plan: Blueprint) -> None:
                 slot[...] = saved
     if plan.rng is not None:
         model.rng = plan.rng
+
+
+def weights_of(model: Any) -> Weights:
+    """The weights and, of a compiled model, what the optimizer holds."""
+    model.count_params()
+    layers = [(type(layer).__name__, layer.name, layer.weights) for layer in model.layers]
+    if not model.compiled:
+        return Weights(model.name, layers)
+    optimizer = model.optimizer
+    held = OptimizerState(
+        type(optimizer).__name__,
+        optimizer.name,
+        optimizer.iterations,
+        optimizer.learning_rate,
+        slots_of(model),
+    )
+    return Weights(model.name, layers, held)
+
+
+def slots_of(model: Any) -> dict[str, Array]:
+    """The optimizer's slots, or those that its first step makes."""
+    if model.optimizer.slots:
+        found: dict[str, Array] = model.optimizer.slots
+        return found
+    fresh = copy.copy(model.optimizer)
+    fresh.slots = {}
+    fresh.build(model.theta)
+    return dict(fresh.slots)
+
+
+def load_weights(model: Any, arrays: dict[str, Array], skip_mismatch: bool = False) -> None:
+    """Take the arrays of a file of Keras's: all of them or none, as `set_weights` does.
+
+    With `skip_mismatch` layers that the arrays don't fit keep their weights, and are named in a
+    warning. An optimizer that has stepped takes its own state, as in Keras; where that does not
+    fit, a warning says so.
+
+    Raises:
+        ValueError: for arrays that are missing, of another shape, or of no layer.
+    """
+    model.count_params()
+    kinds = [type(layer).__name__ for layer in model.layers]
+    found, variables = read_weights(arrays, kinds, "optimizer")
+    wrong = [
+        f"{layer.name} has {[w.shape for w in layer.weights]}, the file {[a.shape for a in own]}"
+        for layer, own in zip(model.layers, found, strict=True)
+        if [w.shape for w in layer.weights] != [a.shape for a in own]
+    ]
+    wrong += [f"{path} in the file belongs to no layer" for path in arrays]
+    if wrong and not skip_mismatch:
+        raise ValueError("; ".join(wrong))
+    if wrong:
+        warnings.warn(f"load_weights: skipped: {printable('; '.join(wrong))}", stacklevel=3)
+    for layer, own in zip(model.layers, found, strict=True):
+        if [w.shape for w in layer.weights] == [a.shape for a in own]:
+            for view, array in zip(layer.weights, own, strict=True):
+                view[...] = array
+    if model.compiled and variables:
+        _load_optimizer(model, variables)
+
+
+def _load_optimizer(model: Any, variables: list[Array]) -> None:
+    optimizer = model.optimizer
+    slots = slot_vectors(type(optimizer).__name__, variables[2:], model.weights)
+    scalars = len(variables) >= 2 and not any(v.ndim for v in variables[:2])
+    if slots is None or not scalars or slots.keys() != optimizer.slots.keys():
+        warnings.warn(
+            f"load_weights: the file's state of an optimizer, {len(variables)} arrays, does not "
+            f"fit {optimizer.name!r} as it is now and is left out. An optimizer has a state once "
+            "it has taken a step; load_model brings it back whole.",
+            stacklevel=4,
+        )
+        return
+    optimizer.iterations = int(variables[0])
+    optimizer.learning_rate = float(variables[1])
+    for name, slot in slots.items():
+        optimizer.slots[name][...] = slot
 
 
 def current(state: State) -> State:

@@ -34,7 +34,7 @@ from scratchnet.layers import Input, Layer
 from scratchnet.metrics.meters import Meters, flat_logs, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
-from scratchnet.saving import files
+from scratchnet.saving import SavedStateError, files
 from scratchnet.support import Interruptible, check_choice, reject_unsupported, single_threaded_blas
 
 
@@ -153,22 +153,62 @@ class Sequential(Network):
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: None = None
     ) -> None:
-        """Write the whole model to an `.npz` file; `models.load_model` reads it.
+        """Write the whole model to a file that `models.load_model` reads.
 
-        A file that is there keeps its permissions, a symbolic link stays one; whatever goes wrong,
-        the old file is as it was.
+        The ending says which kind: `.keras` is Keras's own, which Keras loads and trains on;
+        `.npz` is ours and holds all that a model may have here. A file that is there keeps its
+        permissions, a symbolic link stays one; whatever goes wrong, the old file is as it was.
 
         Raises:
             OSError: where the file can't be written.
-            ValueError: for what could not be loaded again, such as a lambda.
+            ValueError: for another ending, and for what could not be loaded again, such as a
+                lambda.
         """
-        reject_unsupported("save", zipped=(zipped, None))
-        if not overwrite and os.path.exists(filepath):
-            raise FileExistsError(
-                f"{filepath} is there already: take another name, or overwrite=True."
-            )
-        files.check_ending(filepath)
-        files.write_model(filepath, checkpoint.state_of(self))
+        reject_unsupported("save", zipped=(zipped or None, None))
+        kind = files.ending(filepath, files.MODELS)
+        refuse_overwriting(filepath, overwrite)
+        files.write_model(filepath, checkpoint.state_of(self, built=kind == ".keras"))
+
+    def save_weights(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        max_shard_size: None = None,
+    ) -> None:
+        """Write the weights, and the optimizer's state if compiled, to a `.weights.h5` of Keras's.
+
+        Raises:
+            OSError: where the file can't be written.
+            ValueError: for another ending.
+        """
+        reject_unsupported("save_weights", max_shard_size=(max_shard_size, None))
+        files.ending(filepath, (files.WEIGHTS,))
+        refuse_overwriting(filepath, overwrite)
+        files.write_weights(filepath, checkpoint.weights_of(self))
+
+    def load_weights(
+        self, filepath: str | os.PathLike[str], skip_mismatch: bool = False, **others: Any
+    ) -> None:
+        """Take the weights of a `.weights.h5` or `.keras` file: all of them or none.
+
+        As in Keras, an optimizer that has stepped takes its state from the file, and
+        `skip_mismatch` leaves layers as they are that the file does not fit, with a warning.
+
+        Raises:
+            SavedStateError: for a damaged file, and for weights of another model; nothing moves.
+        """
+        for name, value in others.items():
+            reject_unsupported("load_weights", **{name: (value, None)})
+        self._require_built()
+        arrays = files.read_arrays(filepath)
+        try:
+            checkpoint.load_weights(self, arrays, skip_mismatch)
+        except ValueError as error:
+            raise SavedStateError(
+                filepath,
+                f"does not fit model {self.name!r}: {error}",
+                "Load it into a model of the same layers, or with skip_mismatch=True.",
+            ) from error
 
     # --- beyond Keras: what learners and provers look at ------------------------------------------
 
@@ -629,6 +669,11 @@ class Sequential(Network):
             self.build((None, *shape))
         self.objective = objective
         return data
+
+
+def refuse_overwriting(filepath: str | os.PathLike[str], overwrite: bool) -> None:
+    if not overwrite and os.path.exists(filepath):
+        raise FileExistsError(f"{filepath} is there already: take another name, or overwrite=True.")
 
 
 def check_loop(epochs: Any, initial_epoch: Any, shuffle: Any, validation_freq: Any) -> None:

@@ -49,12 +49,13 @@ def test_an_import_counts_under_if_and_try_and_in_no_function(tmp_path):
     file = tmp_path / "module.py"
     file.write_text(
         "import scratchnet.model\n"
-        "from scratchnet import callbacks, Sequential\n"
+        "from scratchnet import losses, Sequential\n"
         "from scratchnet.engines import Array\n"
         "import numpy\n"
         "if x:\n    try:\n        from scratchnet.layers import Dense\n    finally:\n        0\n"
-        "class C:\n    from scratchnet import initializers\n"
-        "def f():\n    from scratchnet import sequential\n"
+        "class C:\n    from scratchnet import metrics\n"
+        "def f():\n    from scratchnet import callbacks\n"
     )
-    names = ("model", "callbacks", "__init__", "engines/__init__", "layers", "initializers")
+    names = ("model", "losses/__init__", "__init__", "engines/__init__", "layers")
+    names += ("metrics/__init__",)
     assert set(imported(file)) == {PACKAGE / f"{name}.py" for name in names}

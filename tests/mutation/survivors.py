@@ -31,7 +31,7 @@ def squeezed(line: str) -> str:
     return line.replace(" ", "")
 
 
-REFERENCE, LAYERS, LOSSES = "engines/reference.py", "layers.py", "losses/loss.py"
+REFERENCE, LAYERS, LOSSES = "engines/reference.py", "layers.py", "losses.py"
 OPTIMIZERS, INITIALIZERS, MODEL = "optimizers.py", "initializers.py", "model.py"
 COPIED = "the same numbers, copied"
 LAST = "losses are of shape (B, K): axis 1 is the last"
