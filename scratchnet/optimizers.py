@@ -172,7 +172,8 @@ class SGD(Optimizer):
         return ("momentum",) if self.momentum else ()
 
     def update(self, engine: Engine, theta: Array, grad: Array, scalar: Any) -> None:
-        engine.sgd(theta, grad, self.slots.get("momentum"), scalar, *self.constants().values())
+        sgd, u = engine.optimizers["sgd"], self.slots.get("momentum")
+        sgd(theta, grad, u, scalar, *self.constants().values())
 
     def constants(self) -> dict[str, Any]:
         return {"momentum": through_float32(self.momentum), "nesterov": self.nesterov}
@@ -225,9 +226,8 @@ class Adam(Optimizer):
 
     def update(self, engine: Engine, theta: Array, grad: Array, scalar: Any) -> None:
         m, v, v_hat = (self.slots.get(name) for name in ("momentum", "velocity", "velocity_hat"))
-        engine.adam(
-            theta, grad, m, v, v_hat, scalar, 1 - self.beta_1, 1 - self.beta_2, self.epsilon
-        )
+        *numbers, _ = self.constants().values()
+        engine.optimizers["adam"](theta, grad, m, v, v_hat, scalar, *numbers)
 
     def constants(self) -> dict[str, Any]:
         return {

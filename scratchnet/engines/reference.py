@@ -358,6 +358,5 @@ ENGINE = Engine(
         ),
         "mean_squared_error": LossFunction(mean_squared_error, mean_squared_error_backward),
     },
-    sgd=sgd,
-    adam=adam,
+    optimizers={"sgd": sgd, "adam": adam},
 )
