@@ -98,26 +98,30 @@ def _side_by_side(
             True,
         )
         copy.set_weights(finished[1])
-    scores = {
-        OURS: run_training.scores_of(model, data[1][0]),
-        KERAS: keras_scores(copy, data[1][0]),
-    }
-    agreed = agreement(data[1][1], scores[OURS].answers, scores[KERAS].answers)
-    result = {
-        "parity": checked["holds"] and (not settings.scaled or agreed["mcnemar_p"] >= CHANCE),
-        "lockstep": {**checked, "drift": thinned(checked["drift"])},
-        **{name: run_training.last_figures(histories[name], warm[name]) for name in histories},
-        "speed_ratio": _ratio(histories),
-        "agreement": agreed,
-        "misread": run_training.misread(data[1][1], scores),
-        "weight_difference": [apart for _, apart in drift],
-        "tensorflow": tensorflow_settings(),
-    }
-    drifts = {
-        "float32 training, each epoch": drift,
-        "float64 lockstep, each step": checked["drift"],
-    }
-    return Outcome(model, scores, result, histories, drifts, checked["limit"], interrupted)
+
+    def score() -> Outcome:
+        scores = {
+            OURS: run_training.scores_of(model, data[1][0]),
+            KERAS: keras_scores(copy, data[1][0]),
+        }
+        agreed = agreement(data[1][1], scores[OURS].answers, scores[KERAS].answers)
+        result = {
+            "parity": checked["holds"] and (not settings.scaled or agreed["mcnemar_p"] >= CHANCE),
+            "lockstep": {**checked, "drift": thinned(checked["drift"])},
+            **{name: run_training.last_figures(histories[name], warm[name]) for name in histories},
+            "speed_ratio": _ratio(histories),
+            "agreement": agreed,
+            "misread": run_training.misread(data[1][1], scores),
+            "weight_difference": [apart for _, apart in drift],
+            "tensorflow": tensorflow_settings(),
+        }
+        drifts = {
+            "float32 training, each epoch": drift,
+            "float64 lockstep, each step": checked["drift"],
+        }
+        return Outcome(model, scores, result, histories, drifts, checked["limit"], interrupted)
+
+    return run_training.finished(score)
 
 
 def prove(
@@ -165,21 +169,27 @@ def _in_lockstep(
                 on_step=on_step,
             )
     except KeyboardInterrupt:
+        if not seen:
+            raise
         report, interrupted = seen[0], True
     seconds = time.perf_counter() - start
     progress.end()
-    scores = {OURS: run_training.scores_of(model, x_test), KERAS: keras_scores(copy, x_test)}
-    agreed = agreement(y_test, scores[OURS].answers, scores[KERAS].answers)
-    told = told_of(report, LIMIT)
-    result = {
-        "parity": told["holds"] and agreed["same"] == agreed["of"],
-        "lockstep": {**told, "drift": thinned(report.drift), "seconds": seconds},
-        "agreement": agreed,
-        "misread": run_training.misread(y_test, scores),
-        "tensorflow": tensorflow_settings(),
-    }
-    drifts = {"float64 lockstep, each step": report.drift}
-    return Outcome(model, scores, result, drifts=drifts, limit=LIMIT, interrupted=interrupted)
+
+    def score() -> Outcome:
+        scores = {OURS: run_training.scores_of(model, x_test), KERAS: keras_scores(copy, x_test)}
+        agreed = agreement(y_test, scores[OURS].answers, scores[KERAS].answers)
+        told = told_of(report, LIMIT)
+        result = {
+            "parity": told["holds"] and agreed["same"] == agreed["of"],
+            "lockstep": {**told, "drift": thinned(report.drift), "seconds": seconds},
+            "agreement": agreed,
+            "misread": run_training.misread(y_test, scores),
+            "tensorflow": tensorflow_settings(),
+        }
+        drifts = {"float64 lockstep, each step": report.drift}
+        return Outcome(model, scores, result, drifts=drifts, limit=LIMIT, interrupted=interrupted)
+
+    return run_training.finished(score)
 
 
 def keras_scores(copy: keras.Sequential, x: Array) -> Scores:

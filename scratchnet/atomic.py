@@ -24,6 +24,9 @@ except ImportError:  # no such system call: temporary files of killed writers st
 
 Target = str | os.PathLike[str]
 
+PREFIX, SUFFIX = ".scratchnet-", ".tmp"
+"""How the names of temporary files begin and end."""
+
 KINDS = {
     stat.S_IFDIR: "is a folder",
     stat.S_IFIFO: "is a pipe",
@@ -75,7 +78,7 @@ def replacing(target: Target) -> Iterator[IO[bytes]]:
     place, old = _resolved(target)
     temporary = None
     try:
-        _delete_leftovers(place)
+        delete_leftovers(os.path.dirname(place), _prefix(place))
         descriptor, temporary = _create_beside(place, 0o666 if old is None else 0o600)
         with os.fdopen(descriptor, "w+b") as file:
             yield file
@@ -85,7 +88,7 @@ def replacing(target: Target) -> Iterator[IO[bytes]]:
             os.fsync(descriptor)
             os.replace(temporary, place)
             temporary = None
-        _flush_folder(place)
+        flush_folder(os.path.dirname(place))
     except OSError as error:
         if error.errno is None or error.filename not in (
             None,
@@ -116,6 +119,32 @@ def check_target(target: Target) -> None:
         raise OSError(errno.EACCES, "its folder may not be written", os.fspath(target))
 
 
+def lock(descriptor: int) -> bool | None:
+    """Whether this process now holds the lock of an open file or folder, which dies with it.
+
+    None where the system, or the file system, has no such locks.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def flush_folder(folder: Target) -> None:
+    """Names in a folder on the disk; one that can't be opened or flushed is left to the system."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | _CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _resolved(target: Target) -> tuple[str, os.stat_result | None]:
     """Where the file really is, and the status of what is there; `OSError` if it must stay."""
     name = os.fspath(target)
@@ -141,16 +170,16 @@ def _resolved(target: Target) -> tuple[str, os.stat_result | None]:
 def _prefix(place: str) -> str:
     """How the temporary files of a target begin, whatever its name's length and characters."""
     name = os.fsencode(os.path.basename(place))
-    return f".scratchnet-{hashlib.sha256(name).hexdigest()[:16]}-"
+    return f"{PREFIX}{hashlib.sha256(name).hexdigest()[:16]}-"
 
 
 def _create_beside(place: str, mode: int) -> tuple[int, str]:
     """A new file in the folder of `place`, locked for as long as its writer lives: (fd, path)."""
     start = os.path.join(os.path.dirname(place), _prefix(place))
     while True:
-        temporary = f"{start}{secrets.token_hex(8)}.tmp"
+        temporary = f"{start}{secrets.token_hex(8)}{SUFFIX}"
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CLOEXEC, mode)
-        _lock(descriptor)
+        lock(descriptor)
         # Another writer may have taken it for a leftover before it was locked.
         if os.fstat(descriptor).st_nlink:
             return descriptor, temporary
@@ -160,27 +189,15 @@ def _create_beside(place: str, mode: int) -> tuple[int, str]:
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 
 
-def _lock(descriptor: int) -> bool:
-    """Whether this process now holds the file's lock, which dies with it."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held by another, or a file system without locks
-        return False
-    return True
-
-
-def _delete_leftovers(place: str) -> None:
-    """Delete the temporary files of this target whose writers are dead."""
-    folder, prefix = os.path.dirname(place), _prefix(place)
+def delete_leftovers(folder: Target, prefix: str = PREFIX) -> None:
+    """Delete the temporary files in a folder whose writers are dead."""
     with os.scandir(folder) as entries:
-        found = [e.path for e in entries if e.name.startswith(prefix) and e.name.endswith(".tmp")]
+        found = [e.path for e in entries if e.name.startswith(prefix) and e.name.endswith(SUFFIX)]
     for path in found:
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | _CLOEXEC)
             try:
-                if _lock(descriptor):
+                if lock(descriptor):
                     os.unlink(path)
             finally:
                 os.close(descriptor)
@@ -203,16 +220,6 @@ def _copy_permissions(place: str, old: os.stat_result, descriptor: int) -> None:
             for name in os.listxattr(place):
                 with suppress(OSError):
                     os.setxattr(descriptor, name, os.getxattr(place, name))
-
-
-def _flush_folder(place: str) -> None:
-    """The rename on the disk; a folder that can't be opened or flushed is left to the system."""
-    with suppress(OSError):
-        descriptor = os.open(os.path.dirname(place), os.O_RDONLY | _CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _named(error: OSError, target: Target, old: os.stat_result | None) -> OSError:

@@ -17,9 +17,10 @@ import numpy as np
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
+from scratchnet.losses import Loss
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
-from scratchnet.optimizers import SGD, Adam
+from scratchnet.optimizers import OPTIMIZERS
 from scratchnet.support import through_float32
 
 SECONDS_PER_CALL = 0.1
@@ -27,12 +28,6 @@ SECONDS_PER_CALL = 0.1
 
 STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
 """What a compiled call stands in for; a model that overrides any of these is stepped."""
-
-SLOTS = {
-    "adam": {"m": "momentum", "v": "velocity", "v_hat": "velocity_hat"},
-    "sgd": {"velocity": "momentum"},
-}
-"""The engine's name of a slot -> ours (which is Keras's)."""
 
 
 def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
@@ -49,12 +44,15 @@ def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...
     return (scale, offset, tuple(specs)) if specs else None
 
 
-def unknown_layer(model: Network) -> str | None:
-    """The first layer that the model's compiled engine has no code for, or None."""
+def unknown_part(model: Network, loss: Loss) -> str | None:
+    """The first layer, or the loss, that the model's compiled engine has no code for, or None."""
     if model.engine.fused is None:
         return None
     strange = (layer for layer in model.layers if type(layer) not in (Dense, Flatten, Rescaling))
-    return next((f"{layer.name!r}, a {type(layer).__name__}," for layer in strange), None)
+    layer = next((f"{layer.name!r}, a {type(layer).__name__}," for layer in strange), None)
+    if layer is None and loss.function(loss.reading(model.layers[-1].activation)) is not None:
+        return f"the loss {loss.name!r}"
+    return layer
 
 
 def stack_of(model: Network) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
@@ -71,8 +69,8 @@ def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
     # A subclass may compute something else, and must be stepped.
-    kind = {Adam: "adam", SGD: "sgd"}.get(type(model.optimizer))
-    if stack is None or kind is None:
+    known = type(model.optimizer) in OPTIMIZERS.values()
+    if stack is None or not known or model.objective.function not in model.engine.losses:
         return None
     scale, offset, specs = stack
     return Plan(
@@ -82,7 +80,7 @@ def plan_of(model: Network) -> Plan | None:
         layers=specs,
         loss=model.objective.function,
         reads=model.objective.reads,
-        optimizer=kind,
+        optimizer=model.optimizer.rule,
         constants=model.optimizer.constants(),
     )
 
@@ -104,22 +102,22 @@ class Runner:
         """A session of the compiled engine, or None where it can't take all of this."""
         model, data = self.model, self.data
         plan = plan_of(model)
-        # With this reduction a batch's divisor would depend on the batch.
-        reduction = model.objective.loss.reduction
-        uneven = reduction == "mean_with_sample_weight" and data.weights is not None
-        if plan is None or uneven or not countable(self.meters, data):
+        loss = model.objective.loss
+        # With this reduction, or labels left out, a batch's divisor would depend on the batch.
+        uneven = loss.reduction == "mean_with_sample_weight" and data.weights is not None
+        uneven = uneven or loss.counted(data.y[:1]) is not None
+        if plan is None or uneven or not countable(self.meters, data, loss.sparse):
             return None
-        slots, names = model.optimizer.slots, SLOTS[plan.optimizer]
         return model.engine.fused.open(
             plan,
             model.theta,
-            {theirs: slots[ours] for theirs, ours in names.items() if ours in slots},
+            model.optimizer.slots,
             flat(data.x),
             targets(model, data),
             data.weights,
             self.size,
             model.threads,
-            mean=reduction != "sum",
+            mean=loss.reduction != "sum",
         )
 
     def begin(self, order: Array | None, meters: Meters) -> None:
@@ -171,7 +169,8 @@ class Runner:
             loss, outputs = self.model.train_step(batch)
         self.meters.update(batch, loss, outputs)
         self.loss = float(loss)
-        return at + 1, "" if math.isfinite(loss) else trouble_of(loss)
+        fine = math.isfinite(loss) and bool(np.isfinite(self.model.theta).all())
+        return at + 1, "" if fine else trouble_of(loss)
 
 
 def unwarned() -> np.errstate:
@@ -191,18 +190,18 @@ def trouble_of(loss: Any) -> str:
     return "weights are not finite" if math.isfinite(loss) else f"loss is {float(loss)}"
 
 
-def countable(meters: Meters, data: Examples) -> bool:
+def countable(meters: Meters, data: Examples, sparse: bool) -> bool:
     """Whether the count of right answers is all that the metrics need."""
-    counted = (SparseCategoricalAccuracy, CategoricalAccuracy)
+    counted = SparseCategoricalAccuracy if sparse else CategoricalAccuracy
     weighted = data.weights is not None and meters.weighted
-    return not weighted and all(type(m) in counted for m in (*meters.metrics, *meters.weighted))
+    return not weighted and all(type(m) is counted for m in (*meters.metrics, *meters.weighted))
 
 
 def targets(model: Network, data: Examples) -> Array:
     """Labels (N,) for a sparse loss, else targets (N, K)."""
     loss = model.objective.loss
     if loss.sparse:
-        return data.y
+        return data.y.reshape(len(data.y))
     return loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
 
 
@@ -227,8 +226,11 @@ def predict(model: Network, samples: Array) -> Array | None:
 
 def evaluate(model: Network, data: Examples, meters: Meters) -> bool:
     """Loss and metrics of all data by compiled code; False where there is none for this."""
-    plan = plan_of(model) if countable(meters, data) else None
-    if plan is None or model.objective.loss.reduction not in ("sum_over_batch_size", "mean"):
+    loss = model.objective.loss
+    plan = plan_of(model) if countable(meters, data, loss.sparse) else None
+    if plan is None or loss.reduction not in ("sum_over_batch_size", "mean"):
+        return False
+    if loss.counted(data.y[:1]) is not None:
         return False
     try:
         total, right = model.engine.fused.evaluate(

@@ -4,7 +4,7 @@ A layer owns its description and nothing else: its parameters are views of the m
 handed in at every call, and its gradients are written into views of a second one. Forward returns
 (output, cache) and backward takes the cache, so no state hides between them. The activation is
 applied by the model after `forward`, which is how the loss gets to see the logits. The arithmetic
-is the engine's (`engines/reference.py`). Read `losses.py` and `objective.py` next; `scratchnet
+is the engine's (`engines/reference.py`). Read `losses/loss.py` and `objective.py` next; `scratchnet
 explain` shows the layers as stages R, X, Z and dW.
 """
 

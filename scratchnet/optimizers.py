@@ -47,6 +47,9 @@ class Optimizer:
     (0, ['momentum', 'velocity'])
     """
 
+    rule = ""
+    """The engine's name for it, in a plan."""
+
     def __init__(self, learning_rate: float, name: str | None = None, **others: Any):
         kind = type(self).__name__
         for argument, value in others.items():
@@ -123,6 +126,8 @@ class SGD(Optimizer):
     [0.5, 2.5]
     """
 
+    rule = "sgd"
+
     def __init__(
         self,
         learning_rate: float = 0.01,
@@ -163,6 +168,8 @@ class Adam(Optimizer):
     >>> theta.round(6).tolist()  # the first step has the size of the learning rate
     [-0.001, 0.001]
     """
+
+    rule = "adam"
 
     def __init__(
         self,

@@ -16,13 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import checkpoint, checks, config, fitting, losses, optimizers
+from scratchnet import (
+    checkpoint,
+    checks,
+    config,
+    data_adapters,
+    fitting,
+    losses,
+    optimizers,
+)
+from scratchnet import metrics as metrics_room
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
 from scratchnet.checks import Examples, Shape
 from scratchnet.engines import Array, get_engine, reference
 from scratchnet.fitting import Runner
 from scratchnet.layers import Input, Layer
-from scratchnet.metrics import Meters, Metric, choose, name_of, unique_names
+from scratchnet.metrics.meters import Meters, flat_logs, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.saving import SavedStateError, files
@@ -54,7 +63,7 @@ class Sequential(Network):
         reject_unsupported("Sequential", trainable=(trainable, True))
         self.name = name or "sequential"
         self.history: History | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._meters_seen: Meters | None = None
         super().__init__(layers, seed)
 
@@ -272,26 +281,38 @@ class Sequential(Network):
             if given is not None and not isinstance(given, list | tuple):
                 raise ValueError(f"compile: {name}={given!r}: expected a list, [{given!r}].")
         asked = (tuple(metrics or ()), tuple(weighted_metrics or ()))
-        for metric in (*asked[0], *asked[1]):
-            name_of(metric)
-        chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
-        if chosen_loss.reduction == "none":
+        made = [[metrics_room.made(metric) for metric in group] for group in asked]
+        chosen_loss, chosen_optimizer = losses.of(loss), optimizers.get(optimizer)
+        if chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
+        if chosen_loss.axis not in (-1, 1):
+            raise ValueError(
+                f"compile: a loss with axis={chosen_loss.axis}: only the last axis, -1."
+            )
         chosen_engine = get_engine(engine or config.engine())
         self.threads = None if threads is None else checks.check_count("threads", threads)
         self.engine, self.metrics_asked = chosen_engine, asked
         self.optimizer, self.loss = chosen_optimizer, chosen_loss
+        self.metrics_made, self._meters_seen = made, None
 
     @property
     def metrics_names(self) -> list[str]:
         """The names of what `evaluate` returns, in its order."""
-        names = ([name_of(m) for m in group] for group in getattr(self, "metrics_asked", ((), ())))
-        return ["loss", *unique_names(*names)] if self.compiled else []
+        if not self.compiled:
+            return []
+        groups = zip(self.metrics_asked, self.metrics_made, strict=True)
+        names = (list(map(metrics_room.name_of, asked, made)) for asked, made in groups)
+        return ["loss", *unique_names(*names)]
 
     @property
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Any]:
         """The meters of the last epoch or evaluation: the loss's, then those of the metrics."""
         return [] if self._meters_seen is None else self._meters_seen.all
+
+    def reset_metrics(self) -> None:
+        """Let all metrics begin anew, as `fit` and `evaluate` do by themselves."""
+        if self._meters_seen is not None:
+            self._meters_seen.reset()
 
     def fit(
         self,
@@ -327,46 +348,45 @@ class Sequential(Network):
             ValueError, TypeError: for data or arguments that don't fit.
             FloatingPointError: where loss or weights stop being finite, with epoch and batch.
         """
-        size = checks.check_batch_size(batch_size)
         check_loop(epochs, initial_epoch, shuffle, validation_freq)
         data = self._check(x, y, sample_weight, class_weight, "fit", build=False)
         held_out = None
         if validation_data is not None:
-            x_val, y_val, w_val = checks.unpack(validation_data)
+            x_val, y_val, w_val = data_adapters.unpack(validation_data)
             held_out = self._check(x_val, y_val, w_val, shape=data.x.shape[1:], build=False)
         elif validation_split:
-            data, held_out = checks.split_tail(data, validation_split)
+            data, held_out = data_adapters.split_tail(data, validation_split)
             held_out = held_out if class_weight is None else held_out._replace(weights=None)
-        test_size = checks.check_batch_size(validation_batch_size, size)
+        size, steps = data_adapters.portions(len(data.x), batch_size, steps_per_epoch)
+        test_size: Any = batch_size if validation_batch_size is None else validation_batch_size
         if held_out is not None:
-            held_out = checks.first_steps(held_out, test_size, validation_steps, "validation_steps")
-        steps = math.ceil(len(data.x) / size)
-        if steps_per_epoch is not None:
-            steps = checks.check_count("steps_per_epoch", steps_per_epoch)
+            held_out, test_size = data_adapters.first_steps(
+                held_out, test_size, validation_steps, "validation_steps"
+            )
         progress = Progress(verbose, epochs, steps)
-        settings = {"verbose": verbose, "epochs": epochs, "steps": steps}
-        events = CallbackList(callbacks, self, settings, add_history=True)
+        events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))
         self.optimizer.build(self.theta)
         self.history, self.stop_training = events.history, False
         orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
-        logs: Logs | None = None
+        logs: Logs = {}
         with single_threaded_blas(), Interruptible() as interrupt:
             runner = Runner(self, data, size, self.meters(data))
-            events.call("on_train_begin")
+            events.on_train_begin()
             for epoch in range(initial_epoch, epochs):
-                events.call("on_epoch_begin", epoch)
+                self.reset_metrics()
+                events.on_epoch_begin(epoch)
                 order = next(orders)
                 logs = self._train_epoch(runner, order, epoch, events, progress, interrupt)
                 if held_out is not None and due(epoch + 1, validation_freq):
-                    seen = self._test(held_out, test_size, events).logs()
+                    seen = self._test(held_out, test_size, events)
                     logs |= {f"val_{name}": value for name, value in seen.items()}
-                    logs = dict(sorted(logs.items()))  # Keras's order
-                events.call("on_epoch_end", epoch, logs)
-                progress.end(logs)
+                shown = flat_logs(logs)  # and what callbacks write into it
+                events.tell("on_epoch_end", epoch, shown)
+                progress.end(shown)
                 if self.stop_training:
                     break
-            events.call("on_train_end", logs)
+            events.on_train_end(logs)
         return events.history
 
     def _orders(
@@ -404,17 +424,27 @@ class Sequential(Network):
         interrupt: Interruptible,
     ) -> Logs:
         """The rows of `order`, batch by batch."""
-        meters = self.meters(runner.data)
+        meters = runner.meters
+        meters.reset()
         runner.begin(order, meters)
         progress.begin(epoch)
         done = 0
         try:
             while done < runner.steps:
                 interrupt.poll()
-                events.call("on_train_batch_begin", done)
-                done, trouble = runner.run(done, one=events.wants_batches)
                 if events.wants_batches:
-                    events.call("on_train_batch_end", done - 1, logs=meters.logs())
+                    events.on_train_batch_begin(done)
+                if self._meters_seen is not meters:
+                    raise TypeError(
+                        f"fit: compile was called while the model trains, before batch {done} of "
+                        f"epoch {epoch + 1}: call it before or after fit. A number of the "
+                        "optimizer may change at any time: model.optimizer.learning_rate = 0.1."
+                    )
+                # Who asked to stop before this batch, as Keras has it, still gets it.
+                one = events.wants_batches or self.stop_training
+                done, trouble = runner.run(done, one)
+                if events.wants_batches:
+                    events.on_train_batch_end(done - 1, meters.logs())
                 if trouble and not self.stop_training:
                     raise FloatingPointError(
                         f"{trouble} in epoch {epoch + 1}, batch {done - 1}: expected finite "
@@ -441,7 +471,7 @@ class Sequential(Network):
             loss, outputs = self.train_step(batch)
         meters = self.meters(batch)
         meters.update(batch, loss, outputs)
-        return results(meters, return_dict)
+        return self._results(return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
@@ -449,7 +479,8 @@ class Sequential(Network):
         """Loss and metrics of one batch; nothing moves."""
         batch = self._check(x, y, sample_weight, caller="test_on_batch")
         with single_threaded_blas():
-            return results(self._test(batch, len(batch.x)), return_dict)
+            self._test(batch, len(batch.x), self._events(None))
+        return self._results(return_dict)
 
     # --- evaluation -------------------------------------------------------------------------------
 
@@ -465,17 +496,16 @@ class Sequential(Network):
         return_dict: bool = False,
     ) -> Any:
         """Loss and metrics over (x, y): a list in the order of `metrics_names`, or a dict."""
-        size = checks.check_batch_size(batch_size)
         data = self._check(x, y, sample_weight, caller="evaluate")
-        data = checks.first_steps(data, size, steps, "steps")
-        count = math.ceil(len(data.x) / size)
+        data, size = data_adapters.first_steps(data, batch_size, steps, "steps")
+        count = steps or math.ceil(len(data.x) / size)
         progress = Progress(verbose, 1, count)
-        events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
+        events = self._events(callbacks, verbose=verbose, epochs=1, steps=count)
         progress.begin()
         with single_threaded_blas():
-            meters = self._test(data, size, events)
-        progress.end(meters.logs())
-        return results(meters, return_dict)
+            logs = self._test(data, size, events)
+        progress.end(logs)
+        return self._results(return_dict)
 
     def predict(
         self,
@@ -487,25 +517,25 @@ class Sequential(Network):
     ) -> Array:
         """The outputs of x (N, ...), in the model's dtype; nothing is printed at any `verbose`."""
         samples = self._check_samples(x, finite=not self.built)
-        size = checks.check_batch_size(batch_size)
-        count = math.ceil(len(samples) / size)
-        if steps is not None:
-            count = min(count, checks.check_count("steps", steps))
+        size, count = data_adapters.portions(len(samples), batch_size, steps, "steps")
         Progress(verbose, 1, count)
-        events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
-        outputs = []
+        events = self._events(callbacks, verbose=verbose, epochs=1, steps=count)
+        outputs: list[Array] = []
         if not events.callbacks and steps is None:
             whole = fitting.predict(self, samples)
             if whole is not None:
                 return whole
         checks.check_finite("x", samples)  # the compiled call has seen to it by itself
+        self.stop_predicting = False
         with single_threaded_blas():
-            events.call("on_predict_begin")
-            for step in range(count):
-                events.call("on_predict_batch_begin", step)
-                outputs.append(self.run(samples[step * size : (step + 1) * size])[-1].A)
-                events.call("on_predict_batch_end", step, logs={"outputs": outputs[-1]})
-            events.call("on_predict_end")
+            events.on_predict_begin()
+            for step, start in enumerate(range(0, min(len(samples), count * size), size)):
+                events.on_predict_batch_begin(step)
+                outputs.append(self.run(samples[start : start + size])[-1].A)
+                events.on_predict_batch_end(step, {"outputs": outputs[-1]})
+                if self.stop_predicting:
+                    break
+            events.on_predict_end()
         return np.concatenate(outputs)
 
     def predict_on_batch(self, x: Any) -> Array:
@@ -518,31 +548,55 @@ class Sequential(Network):
         with single_threaded_blas():
             return self.run(samples)[-1].A
 
-    def _test(self, data: Examples, size: int, events: CallbackList | None = None) -> Meters:
-        events = events or CallbackList(None, self, {})
+    def _test(self, data: Examples, size: int, events: CallbackList) -> Logs:
+        """Loss and metrics of all data, by name."""
         meters = self.meters(data)
-        wanted = events.listens("on_test_batch_end")
-        events.call("on_test_begin")
-        whole = not wanted and fitting.evaluate(self, data, meters)
+        self.stop_evaluating = False
+        events.on_test_begin()
+        one = self.stop_evaluating or events.listens("on_test_batch_begin", "on_test_batch_end")
+        whole = not one and fitting.evaluate(self, data, meters)
         for step, batch in enumerate(() if whole else data.batches(size)):
-            events.call("on_test_batch_begin", step)
+            events.on_test_batch_begin(step)
             head = self.run(batch.x)[-1]
             loss = self.objective.value(head.Z, head.A, batch.y, batch.weights)
             meters.update(batch, loss, head.A)
-            if wanted:
-                events.call("on_test_batch_end", step, logs=meters.logs())
-        events.call("on_test_end", logs=meters.logs())
-        return meters
+            if one:
+                events.on_test_batch_end(step, meters.logs())
+            if self.stop_evaluating:
+                break
+        logs = meters.logs()
+        events.on_test_end(logs)
+        return logs
+
+    def _results(self, as_dict: bool) -> Any:
+        """The meters' numbers in Keras's forms: a dict, a list, or the loss alone."""
+        meters = self._meters_seen
+        assert meters is not None
+        values = meters.values()
+        return meters.logs() if as_dict else values if len(values) > 1 else values[0]
+
+    def _events(self, callbacks: Any, history: bool = False, **params: Any) -> CallbackList:
+        """The callbacks with this model; a CallbackList as it is, as in Keras."""
+        if isinstance(callbacks, CallbackList):
+            return callbacks
+        return CallbackList(callbacks, add_history=history, model=self, **params)
 
     # --- at the door ------------------------------------------------------------------------------
 
     def meters(self, data: Examples) -> Meters:
-        """Meters at 0 for targets like these; they are what `metrics` shows from here on."""
-        self._meters_seen = Meters(*self._chosen(data.y, self.layers[-1].output_shape[-1]))
+        """The model's meters at 0; what they are is decided by the first data after `compile`."""
+        if self._meters_seen is None:
+            self._meters_seen = Meters(*self._chosen(data.y, self.layers[-1].output_shape))
+        self._meters_seen.reset()
         return self._meters_seen
 
-    def _chosen(self, y: Array, classes: int) -> list[list[Metric]]:
-        return [[choose(m, y, classes) for m in group] for group in self.metrics_asked]
+    def _chosen(self, y: Array, outputs: Shape) -> list[list[Any]]:
+        """The metrics and the weighted ones, for targets and outputs like these."""
+        groups = zip(self.metrics_made, self.metrics_asked, strict=True)
+        return [
+            [metrics_room.choose(*pair, y, outputs) for pair in zip(*group, strict=True)]
+            for group in groups
+        ]
 
     def _require_built(self) -> None:
         if not self.built:
@@ -565,10 +619,18 @@ class Sequential(Network):
         return shape
 
     def _check_samples(self, x: Any, finite: bool = True) -> Array:
-        shape = self._sample_shape(x)
-        samples = checks.check_samples(x, shape, finite)
+        array = self._as_array(x)
+        shape = self._sample_shape(array)
+        samples = data_adapters.check_samples(array, shape, finite)
         self.build((None, *shape))
         return samples
+
+    def _as_array(self, x: Any) -> Array:
+        """Samples of any kind as an array of numbers."""
+        sample = self._input_shape
+        if sample is None and isinstance(x, list | tuple) and len(x) == 1 and np.ndim(x[0]) == 1:
+            sample = np.shape(x[0])  # a lone row of features, for a model that knows no shape yet
+        return data_adapters.as_array("x", data_adapters.only(x, sample))
 
     def _check(
         self,
@@ -583,20 +645,16 @@ class Sequential(Network):
         """Everything that a user hands over, checked before anything moves; and the objective."""
         if not self.compiled:
             raise ValueError(f"{caller}: the model is not compiled: call compile(optimizer, loss).")
-        shape = shape or self._sample_shape(x)
-        samples = checks.check_samples(x, shape)
+        array = self._as_array(x)
+        shape = shape or self._sample_shape(array)
+        samples = data_adapters.check_samples(array, shape)
         output = self._output_shape(shape)
-        data = checks.check_data(
-            samples,
-            y,
-            sample_weight,
-            class_weight,
-            output,
-            self.loss.name,
-            self.loss.sparse,
-            self.theta.dtype,
+        ignored = getattr(self.loss, "ignore_class", None)
+        wanted = data_adapters.Wanted(
+            output, self.loss.name, self.loss.sparse, ignored, self.theta.dtype
         )
-        strange = fitting.unknown_layer(self)
+        data = data_adapters.check_data(samples, y, sample_weight, class_weight, wanted)
+        strange = fitting.unknown_part(self, self.loss)
         if strange is not None:
             warnings.warn(
                 f"{strange} is not known to the compiled engine: the model runs on the reference "
@@ -605,8 +663,8 @@ class Sequential(Network):
             )
             self.engine = reference.ENGINE
         objective = Objective(self.loss, self.layers[-1].activation, self.engine)
-        for metric in itertools.chain(*self._chosen(data.y, output[-1])):
-            metric.values(data.y[:1], np.zeros((1, *output), self.theta.dtype))
+        for metric in itertools.chain(*self._chosen(data.y, output)):
+            metrics_room.check(metric, data.y, output)
         if build:
             self.build((None, *shape))
         self.objective = objective
@@ -616,12 +674,6 @@ class Sequential(Network):
 def refuse_overwriting(filepath: str | os.PathLike[str], overwrite: bool) -> None:
     if not overwrite and os.path.exists(filepath):
         raise FileExistsError(f"{filepath} is there already: take another name, or overwrite=True.")
-
-
-def results(meters: Meters, as_dict: bool) -> Any:
-    """Keras's way to return numbers: a dict, a list, or the loss alone."""
-    values = meters.values()
-    return meters.logs() if as_dict else values if len(values) > 1 else values[0]
 
 
 def check_loop(epochs: Any, initial_epoch: Any, shuffle: Any, validation_freq: Any) -> None:
@@ -634,6 +686,6 @@ def check_loop(epochs: Any, initial_epoch: Any, shuffle: Any, validation_freq: A
         checks.check_count("validation_freq", epoch)
 
 
-def due(epoch: int, frequency: int | list[int]) -> bool:
+def due(epoch: int, frequency: int | list[int] | tuple[int, ...]) -> bool:
     """Whether to validate after this epoch, counted from 1."""
-    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
+    return epoch in frequency if isinstance(frequency, list | tuple) else epoch % frequency == 0

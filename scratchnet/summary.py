@@ -5,8 +5,10 @@ from __future__ import annotations
 from rich.box import HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from scratchnet.model import Network
+from scratchnet.support import printable
 
 
 def summary_text(model: Network, name: str, width: int = 78) -> str:
@@ -17,10 +19,11 @@ def summary_text(model: Network, name: str, width: int = 78) -> str:
     table.add_column("Param #", justify="right", ratio=2)
     for layer in model.layers:
         shape = f"(None, {', '.join(map(str, layer.output_shape))})" if layer.built else "?"
-        table.add_row(f"{layer.name} ({type(layer).__name__})", shape, f"{layer.count_params():,}")
+        title = Text(printable(f"{layer.name} ({type(layer).__name__})"))
+        table.add_row(title, shape, f"{layer.count_params():,}")
     console = Console(width=width, no_color=True, highlight=False, emoji=False)
     with console.capture() as capture:
-        console.print(f'Model: "{name}"', markup=False)
+        console.print(printable(f'Model: "{name}"'), markup=False)
         console.print(table)
     count, size = model.theta.size, model.theta.itemsize
     slots = (

@@ -7,8 +7,10 @@ so that `utils.set_random_seed` works as in Keras. It knows no layer, no loss an
 from __future__ import annotations
 
 import difflib
+import re
 import signal
 import threading
+import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
@@ -52,6 +54,21 @@ def one_hot(labels: Array, classes: int, dtype: np.dtype[Any]) -> Array:
     return (labels[..., None] == np.arange(classes)).astype(dtype)
 
 
+def same_rank(a: Array, b: Array) -> tuple[Array, Array]:
+    """Two arrays brought to as many axes by a last axis of 1, where one has one axis more: a vector
+    gets it, anything else loses it.  Source: Keras, losses/loss.py, squeeze_or_expand_to_same_rank.
+
+    >>> a, b = same_rank(np.ones(3), np.ones((3, 1)))
+    >>> a.shape, b.shape
+    ((3, 1), (3, 1))
+    """
+    if a.ndim == b.ndim + 1 and a.shape[-1] == 1:
+        return (a, b[:, None]) if b.ndim == 1 else (a[..., 0], b)
+    if b.ndim == a.ndim + 1 and b.shape[-1] == 1:
+        return (a[:, None], b) if a.ndim == 1 else (a, b[..., 0])
+    return a, b
+
+
 def through_float32(value: float) -> float:
     """The float32 nearest to a Python float: what `tf.cast(value, "float64")` makes of it.
 
@@ -59,6 +76,16 @@ def through_float32(value: float) -> float:
     0.8999999761581421
     """
     return float(np.float32(value))
+
+
+def snake_case(name: str) -> str:
+    """The name that Keras gives to what is called so.  Source: Keras, utils/naming.py.
+
+    >>> snake_case("MeanSquaredError"), snake_case("<lambda>")
+    ('mean_squared_error', 'lambda')
+    """
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def check_choice(what: str, name: Any, names: Iterable[str]) -> str:
@@ -145,3 +172,20 @@ class Interruptible:
         if self.ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             self.poll()
+
+
+def printable(text: str) -> str:
+    r"""Text of somebody else's as a terminal may have it: on one line, and without commands to it.
+
+    What is not printable is written as Python escapes it: control characters, line breaks, marks
+    that turn the direction of writing, halves of characters. Names of files and layers, members of
+    archives and fields of JSON files go through this before they are shown.
+
+    >>> print(printable("five\x1b[31m.png\nError: six"))
+    five\x1b[31m.png\nError: six
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in text
+    )

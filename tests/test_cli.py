@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import typer
 
-from scratchnet import datasets
+from scratchnet import datasets, models
 from scratchnet.app import cli, pictures, run_folder, run_training
 from scratchnet.app.cli import compare, errors, inputs
 
@@ -385,14 +385,14 @@ def test_ctrl_c_once_trained_leaves_out_the_pictures_and_nothing_else(
 
 
 def test_ctrl_c_between_two_files_waits_for_the_second(run, tmp_path, monkeypatch):
-    write = run_folder.RunFolder.save_history
+    write = models.save_model
 
-    def save_history(folder, history):
-        write(folder, history)
-        if history and len(history["scratchnet"]["loss"]) == 2:
+    def save_model(model, place):
+        if model.optimizer.iterations == 20:
             signal.raise_signal(signal.SIGINT)
+        write(model, place)
 
-    monkeypatch.setattr(run_folder.RunFolder, "save_history", save_history)
+    monkeypatch.setattr(models, "save_model", save_model)
     result = run(*ALONE, "--epochs", "5", "--out", "a")
     assert result.exit_code == 130
     kept = run_folder.read_run(tmp_path / "a")

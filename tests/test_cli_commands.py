@@ -109,7 +109,6 @@ def rename_data(run: Path, name: str) -> None:
     ("harm", "words"),
     [
         (shutil.rmtree, "a does not exist"),
-        (lambda run: (run / "result.json").unlink(), "a is half written: it has no result.json"),
         (lambda run: (run / "model.npz").unlink(), "a is half written: it has no model.npz"),
         (lambda run: (run / "history.json").unlink(), "a is not a run"),
         (lambda run: (run / "model.npz").write_bytes(b"no"), "not a saved model"),

@@ -47,7 +47,15 @@ OFFERED = (
 INTERNAL = {
     "scratchnet.callbacks": {"CallbackList", "Progress"},
     "scratchnet.engines.contract": {"DenseSpec", "Plan"},
-    "scratchnet.metrics": {"choose", "directions", "is_accuracy", "name_of", "Meters"},
+    "scratchnet.metrics": {
+        "choose",
+        "directions",
+        "is_accuracy",
+        "name_of",
+        "Meters",
+        "made",
+        "check",
+    },
     "scratchnet.models": {"model_of"},
     "scratchnet.objective": {"LossDescription", "Row"},
     "scratchnet.testing.exact": {

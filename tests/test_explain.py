@@ -36,10 +36,10 @@ def make_run(folder, job, data, dtype="float32"):
     (x, y), (x_test, _) = data
     model = run_training.build_model(job, data, dtype)
     model.fit(x, y, batch_size=job.batch_size, epochs=job.epochs, verbose=0)
-    kept = run_folder.RunFolder(folder, "train")
-    kept.save_model(model)
     told = {"training": len(x), "test": len(x_test), "shape": x.shape[1:]}
-    kept.save_result(a_result(job, settings={"limit": 300, "dtype": dtype}, data=told))
+    with run_folder.RunFolder(folder, "train") as kept:
+        kept.save_model(model)
+        kept.save_result(a_result(job, settings={"limit": 300, "dtype": dtype}, data=told))
     return run_folder.read_run(folder)
 
 

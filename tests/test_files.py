@@ -117,15 +117,14 @@ def same(one, other):
             assert left.tobytes() == right.tobytes()
 
 
-class Furthest(metrics.Metric):
-    default_name = "furthest"
-
-    def __init__(self, name=None, power=1.0, offset=(0.0, 0.0)):
+class Furthest(metrics.Mean):
+    def __init__(self, name="furthest", power=1.0, offset=(0.0, 0.0)):
         super().__init__(name)
         self.power, self.offset = power, tuple(offset)
 
-    def values(self, y_true, y_pred):
-        return np.max(np.abs(y_pred), axis=-1) ** self.power + self.offset[0]
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        furthest = np.max(np.abs(y_pred), axis=-1) ** self.power + self.offset[0]
+        super().update_state(furthest, sample_weight)
 
     def get_config(self):
         return super().get_config() | {"power": self.power, "offset": list(self.offset)}
@@ -216,12 +215,14 @@ COMES_BACK = {
         {},
     ),
     "a function in its wrapper": (
-        lambda: network(metrics=[metrics.FunctionMetric(metrics.mean_squared_error)], loss="mse"),
+        lambda: network(
+            metrics=[metrics.MeanMetricWrapper(metrics.mean_squared_error)], loss="mse"
+        ),
         {},
     ),
     "an own function": (lambda: network(metrics=[spread]), {"spread": spread}),
     "an own function in its wrapper": (
-        lambda: network(metrics=[metrics.FunctionMetric(spread, "wide")]),
+        lambda: network(metrics=[metrics.MeanMetricWrapper(spread, "wide")]),
         {"spread": spread},
     ),
     "an own metric": (
@@ -331,15 +332,15 @@ def test_a_file_can_not_reach_what_was_not_handed_over(tmp_path):
         models.load_model(path, custom_objects={"spread": spread})
 
 
-class Forgetful(metrics.Metric):
+class Forgetful(metrics.Mean):
     """Its get_config is the base's, which knows nothing of `power`."""
 
     def __init__(self, power=2.0, name="forgetful"):
         super().__init__(name)
         self.power = power
 
-    def values(self, y_true, y_pred):
-        return y_pred[:, 0] ** self.power
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        super().update_state(y_pred[:, 0] ** self.power, sample_weight)
 
 
 class Demanding(Forgetful):

@@ -28,11 +28,15 @@ FLOORS = (
     ("scratchnet.engines.choice",),
     ("scratchnet.engines",),
     ("scratchnet.support", "scratchnet.datasets", "scratchnet.plots", "scratchnet.saving"),
-    ("scratchnet.config", "scratchnet.utils", "scratchnet.gradcheck"),
+    ("scratchnet.config", "scratchnet.utils", "scratchnet.gradcheck", "scratchnet.registry"),
     ("scratchnet.checks",),
-    ("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
-    ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers", "scratchnet.metrics"),
-    ("scratchnet.model", "scratchnet.loss_functions", "scratchnet.callbacks"),
+    (
+        *("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
+        "scratchnet.data_adapters",
+    ),
+    ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers"),
+    ("scratchnet.model", "scratchnet.loss_functions", "scratchnet.metrics"),
+    ("scratchnet.callbacks",),
     ("scratchnet.saving.objects",),
     ("scratchnet.fitting", "scratchnet.checkpoint", "scratchnet.summary"),
     ("scratchnet.sequential",),
@@ -55,12 +59,14 @@ ROOMS = {
         "app": "the product around the library",
         "atomic": "files, whole or absent",
         "checkpoint": "a model's whole state",
-        "checks": "what users hand over",
+        "checks": "arguments",
+        "data_adapters": "what users hand over as data",
         "fitting": "the loop over batches",
         "gradcheck": "gradients of any plain function",
         "loss_functions": "an old address of losses",
         "plots": "figures",
         "progress": "the one progress bar",
+        "registry": "what a name, class or config stands for",
         "sequential": "Sequential, at keras.Sequential",
         "summary": "the table of model.summary, which needs rich",
         "support": "small tools",
@@ -70,7 +76,14 @@ ROOMS = {
 }
 
 NAMESAKES = {
-    "MeanSquaredError": "a loss and a metric, as in Keras",
+    **dict.fromkeys(
+        (
+            *("MeanSquaredError", "MeanAbsoluteError", "KLDivergence", "BinaryCrossentropy"),
+            *("CategoricalCrossentropy", "SparseCategoricalCrossentropy"),
+        ),
+        "a loss and a metric, as in Keras",
+    ),
+    "Sum": "a metric, as in Keras, and a sum as the page of explain shows it",
     "Peer": "every file in benchmarks/peers defines the one that the harness asks for",
 }
 """Public classes that share a name, each with the reason."""

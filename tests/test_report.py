@@ -87,7 +87,7 @@ def finished(path: Path, kind: str, train) -> Path:
     job = RunSettings(epochs=3, engine="reference")
     task = training.Task(kind, job, choice, None, path, [kind, "--data", "a file"])
     with pytest.MonkeyPatch.context() as patched:  # all of them take long, and aren't looked at
-        one = lambda folder, *_: [folder.save_picture("curves", Figure())]  # noqa: E731
+        one = lambda folder, *_: folder.save_pictures({"curves": Figure()})  # noqa: E731
         patched.setattr(pictures, "draw", one)
         training.train_into_folder(task, train, Screen(quiet=True))
     return path

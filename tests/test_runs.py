@@ -20,6 +20,8 @@ from scratchnet.app.text import to_json
 
 HISTORY = {column: [0.5] for column in ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")}
 
+RESULT = a_result(epochs=1, interrupted=True)
+
 
 @pytest.fixture(scope="module")
 def data():
@@ -33,12 +35,16 @@ def model(data):
 
 
 def finished(path, model) -> RunFolder:
+    """A run of an epoch; its folder is still open."""
     folder = RunFolder(path, "compare")
-    folder.save_history({"scratchnet": HISTORY})
-    folder.save_model(model)
-    folder.save_picture("curves", Figure())
-    folder.save_result(a_result(epochs=1, interrupted=True))
+    folder.save_epoch(model, {"scratchnet": HISTORY})
+    folder.save_result(RESULT)
+    folder.save_pictures({"curves": Figure()})
     return folder
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 # --- training -------------------------------------------------------------------------------------
@@ -209,16 +215,18 @@ def test_answers_may_be_missing_but_not_damaged(tmp_path, model):
             _ = run_folder.read_run(tmp_path).answers
 
 
-def test_an_unfinished_run_is_read_on_request_if_an_epoch_was_finished(tmp_path, model):
-    folder = RunFolder(tmp_path / "run", "train")
-    with pytest.raises(RunError, match="half written"):
-        run_folder.read_run(tmp_path / "run", partial=True)
-    folder.save_model(model)
-    run = run_folder.read_run(tmp_path / "run", partial=True)
-    assert run.result == {} and run.history["kind"] == "train"
-    np.testing.assert_array_equal(run.model().theta, model.theta)
-    finished(tmp_path / "run", model)
-    assert run_folder.read_run(tmp_path / "run", partial=True).result["interrupted"] is True
+def test_an_unfinished_run_is_read_if_an_epoch_was_finished(tmp_path, model):
+    about = {name: RESULT[name] for name in ("settings", "data")}
+    with RunFolder(tmp_path / "run", "train", about) as folder:
+        with pytest.raises(RunError, match="half written"):
+            run_folder.read_run(tmp_path / "run")
+        folder.save_epoch(model, {"scratchnet": HISTORY})
+        run = run_folder.read_run(tmp_path / "run")
+        assert run.result == {} and run.history["kind"] == "train" and run.epochs == 1
+        assert run.about["data"] == RESULT["data"]
+        np.testing.assert_array_equal(run.model().theta, model.theta)
+        folder.save_result(RESULT)
+    assert run_folder.read_run(tmp_path / "run").result["interrupted"] is True
 
 
 def test_a_model_comes_back_on_the_engine_of_its_run(tmp_path, data, model):
@@ -231,17 +239,21 @@ def test_a_model_comes_back_on_the_engine_of_its_run(tmp_path, data, model):
 
 def test_only_a_folder_in_which_nothing_was_kept_is_discarded(tmp_path, model):
     assert RunFolder(tmp_path / "new", "train").discard() and not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    assert RunFolder(tmp_path / "empty", "train").discard() and (tmp_path / "empty").is_dir()
     folder = RunFolder(tmp_path / "shared", "train")
     (tmp_path / "shared" / "notes.txt").write_text("mine")
-    assert folder.discard() and (tmp_path / "shared" / "notes.txt").exists()
-    folder.save_model(model)
-    assert not folder.discard() and run_folder.read_run(tmp_path / "shared", partial=True)
+    assert folder.discard()
+    assert [path.name for path in (tmp_path / "shared").iterdir()] == ["notes.txt"]
+    folder = RunFolder(tmp_path / "kept", "train")
+    folder.save_epoch(model, {"scratchnet": HISTORY})
+    assert not folder.discard() and run_folder.read_run(tmp_path / "kept").epochs == 1
+    assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == ["history.json", "model.npz"]
 
 
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (lambda run: (run / "result.json").unlink(), "half written: it has no result.json"),
         (lambda run: (run / "model.npz").unlink(), "half written: it has no model.npz"),
         (lambda run: (run / "history.json").unlink(), "is not a run: it has no history.json"),
         (lambda run: (run / "result.json").write_text("{"), "result.json is not JSON"),
@@ -275,23 +287,8 @@ def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_an_earlier_run_is_replaced_and_nothing_of_it_stays(tmp_path, model):
-    finished(tmp_path, model)
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "pictures" / "old.png").write_bytes(b"old")
-    folder = RunFolder(tmp_path, "proof")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["history.json", "notes.txt", "pictures"]
-    assert not any((tmp_path / "pictures").iterdir())
-    with pytest.raises(RunError, match="half written"):
-        run_folder.read_run(tmp_path)
-    folder.save_model(model)
-    folder.save_result(a_result())
-    assert run_folder.read_run(tmp_path).result["kind"] == "proof"
-
-
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, model, monkeypatch):
     folder = finished(tmp_path, model)
-    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
     class Broken(Figure):
         def savefig(self, target, **_):
@@ -299,7 +296,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, model, mo
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        folder.save_picture("curves", Broken())
+        folder.save_pictures({"curves": Broken()})
+    assert names(tmp_path / "pictures") == ["curves.png"]
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "disk full")

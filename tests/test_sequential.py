@@ -302,7 +302,7 @@ def test_a_metric_that_cannot_read_the_targets_is_refused_before_a_weight_moves(
     model = trained()
     model.compile(model.optimizer, "sparse_categorical_crossentropy", metrics=["mse"])
     before = state(model)
-    with pytest.raises(ValueError, match=r"'mse': targets of shape \(1,\): expected \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"'mse': targets of shape \(23,\).*outputs .*\(23, 3\)"):
         model.fit(X, Y, verbose=0)
     assert state(model) == before
 
@@ -364,10 +364,6 @@ LAYER_ERRORS = {
         "Did you mean 'sum'?",
     ),
     "a smoothing above 1": (lambda: losses.CategoricalCrossentropy(label_smoothing=2), "[0, 1]"),
-    "a class to ignore": (
-        lambda: losses.SparseCategoricalCrossentropy(ignore_class=0),
-        "ignore_class=0",
-    ),
     "a reading that is misspelt": (
         lambda: losses.SparseCategoricalCrossentropy(sigmoid_head="logit"),
         "Did you mean 'logits'?",

@@ -142,11 +142,16 @@ KerasTensors = Callable[[Sequential, Any], Mapping[str, Array]]
 
 def settings_of(run: SavedRun) -> RunSettings:
     """What was asked of the run, for the epochs that it finished."""
-    asked = run.result["settings"]
+    if "settings" not in run.about:
+        raise ExplainError(
+            f"{run.path} was cut off by a version that had not written its settings down yet. "
+            "Train it again."
+        )
+    asked = run.about["settings"]
     settings = RunSettings(
         **{name.name: asked[name.name] for name in fields(RunSettings) if name.name in asked}
     )
-    return replace(settings, epochs=run.result.get("epochs") or settings.epochs)
+    return replace(settings, epochs=run.epochs or settings.epochs)
 
 
 class BeforeStep(NamedTuple):
@@ -210,7 +215,7 @@ def dissect(
     progress, settings, dtype = (
         progress or run_training.ProgressListener(),
         settings_of(run),
-        run.result["settings"]["dtype"],
+        run.about["settings"]["dtype"],
     )
     (x, y), (x_test, y_test) = data
     if image is not None and not 0 <= image < len(x_test):
@@ -240,7 +245,7 @@ def dissect(
     slots = saved.optimizer.slots
     return Explanation(
         settings=settings,
-        data_name=run.result["data"]["name"],
+        data_name=run.about["data"]["name"],
         dtype=dtype,
         image=image,
         steps=steps,
@@ -408,7 +413,7 @@ def _scalars(calls: Calls) -> dict[str, float]:
 
 
 def _head(calls: Calls) -> tuple[Operation, dict[str, float]]:
-    """The same logits under each reading of a sigmoid head (`losses.py`), and each one's loss."""
+    """The same logits under each reading of a sigmoid head (`losses/loss.py`), with losses."""
     (taken,) = calls.of(Objective.value_and_gradient)
     n = len(calls.of(Dense.forward))
     Z, A, y = (taken.given[name] for name in ("Z", "A", "y"))

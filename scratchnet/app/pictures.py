@@ -27,11 +27,11 @@ def draw(folder: run_folder.RunFolder, outcome: run_training.Outcome, data: Data
 
     _, (x_test, y_test) = data
     found = {run_training.SHOWN[name]: given for name, given in outcome.answers.items()}
-    pictures: list[tuple[str, Figure]] = []
+    pictures: dict[str, Figure] = {}
 
     def figure(name: str, width: float, height: float, columns: int = 1) -> Any:
         drawn = Figure(figsize=(width, height), layout="constrained")
-        pictures.append((name, drawn))
+        pictures[name] = drawn
         return drawn.subplots(1, columns, squeeze=False)[0]
 
     if outcome.histories:
@@ -48,4 +48,4 @@ def draw(folder: run_folder.RunFolder, outcome: run_training.Outcome, data: Data
     plots.weights(kernel, x_test.shape[1:], ax=figure("weights", 10, 4.8)[0])
     if outcome.drifts:
         plots.drift(outcome.drifts, limit=outcome.limit, ax=figure("drift", 7, 4.2)[0])
-    return [folder.save_picture(name, drawn) for name, drawn in pictures]
+    return folder.save_pictures(pictures)

@@ -1,8 +1,10 @@
-"""The folder that keeps a run: its numbers, model, answers and pictures, written and read back.
+"""The folder that keeps a run: history, model, answers, numbers and pictures, written and read.
 
-Each file is written whole or not at all, and `result.json` last, so a folder that has one is
-usable. A folder that holds anything else than a run is refused, never overwritten. What stands in
-the JSON files is declared in `run_schema.py`.
+A run is written by one process at a time, each epoch in one step, so that history and model always
+tell of the same one. `result.json` comes last: with it a run is finished, and without it a run of
+the epochs before. Over an earlier run the new one is built in a folder beside its files, and takes
+their place once it is finished; then only what that run had written goes, and never through a link.
+What stands in the JSON files is declared in `run_schema.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +13,13 @@ import io
 import json
 import math
 import os
+import shutil
+import weakref
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial as partial_of
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +28,12 @@ from numpy.lib import format as npy
 
 from scratchnet import atomic, models
 from scratchnet.app import run_schema
-from scratchnet.app.run_training import SHOWN, Outcome, on_engine
+from scratchnet.app.run_training import OURS, SHOWN, Outcome, on_engine
 from scratchnet.app.text import dimensions, to_json
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
 from scratchnet.sequential import Sequential
+from scratchnet.support import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,10 +41,19 @@ if TYPE_CHECKING:
 FORMAT = "scratchnet run 1"
 MODEL, HISTORY, RESULT, PICTURES = "model.npz", "history.json", "result.json", "pictures"
 ANSWERS, REPORT = "answers.npz", "report.html"
+FILES = (MODEL, HISTORY, ANSWERS, RESULT, REPORT)
+OURS_ALONE = ".scratchnet-"
+"""How the names of what is only there while a run is written begin."""
+NEXT = f"{OURS_ALONE}next"
+"""Where a run is built that will replace another."""
+EPOCH = f"{OURS_ALONE}epoch"
+"""A link to the folder of the last finished epoch, through which its two files are seen."""
 MAX_BYTES = 2**28
 """The largest file that is read into memory, and all arrays of one together."""
 SHOWN_MISREADS = 400
 """How many misread images a run folder keeps, so that a page can show them without the data."""
+
+_BROKEN = "Restore it from a copy, or start the run again"
 
 
 class RunError(ValueError):
@@ -49,35 +64,105 @@ class RunError(ValueError):
     """
 
     def __init__(self, folder: str | os.PathLike[str], finding: str, remedy: str):
-        super().__init__(f"{os.fspath(folder)} {finding}. {remedy}.")
+        super().__init__(printable(f"{os.fspath(folder)} {finding}. {remedy}."))
+
+
+class InUseError(RunError):
+    """A folder in which another process is writing a run.
+
+    >>> issubclass(InUseError, RunError)
+    True
+    """
+
+
+# --- written --------------------------------------------------------------------------------------
 
 
 class RunFolder:
-    """A run being written.
+    """A run being written, and its lock, which dies with its process.
 
     Args:
-        path: a new or empty folder, or an earlier run, which is replaced: its files go first, so
-            that old and new never stand side by side.
+        path: a new or empty folder, or an earlier run, which stays as it is until `save_result`.
+        about: what is known before training, such as settings and data; it stands beside the
+            history, so that a run that is cut off can be evaluated.
 
     Raises:
-        RunError: where `path` is a file, or a folder that holds something else.
+        RunError: where `path` is a file, a folder that holds something else, or in use.
     """
 
-    def __init__(self, path: str | os.PathLike[str], kind: str):
-        self.path, self.kind = Path(path), kind
+    def __init__(
+        self, path: str | os.PathLike[str], kind: str, about: Mapping[str, Any] | None = None
+    ):
+        self.path, self.kind, self.about = Path(path), kind, dict(about or {})
+        self.epochs, self.finished = 0, False
         check_free(self.path)
-        (self.path / PICTURES).mkdir(parents=True, exist_ok=True)
-        files = (self.path / name for name in (RESULT, MODEL, ANSWERS, REPORT))
-        for old in (*files, *(self.path / PICTURES).glob("*.png")):
-            old.unlink(missing_ok=True)
-        self.save_history({})
+        self._new = not self.path.exists()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._unlock = weakref.finalize(self, os.close, _locked(self.path))
+        try:
+            self._begin()
+        except BaseException:
+            self._unlock()
+            raise
 
-    def save_history(self, history: Mapping[str, Any]) -> None:
-        """What is known after each epoch; its first line marks the folder as a run."""
-        self._json(HISTORY, history)
+    def _begin(self) -> None:
+        if (self.path / NEXT / RESULT).is_file():  # its writer was killed on the last metres
+            _publish(self.path)
+        _delete(self.path / NEXT)
+        for folder in (self.path, self.path / PICTURES):
+            if folder.is_dir():
+                atomic.delete_leftovers(folder)
+        self.replaces = any(os.path.lexists(self.path / name) for name in FILES)
+        self.home = self.path / NEXT if self.replaces else self.path
+        if self.replaces:
+            self.home.mkdir()
+        else:
+            _delete_epochs(self.path)
+        self._steps = 0
+        self._take_step(None, {})
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write here; files that were seen through a link become files."""
+        if self._unlock.alive:
+            with suppress(OSError):  # a full disk; the links are as good
+                _settle(self.home)
+            self._unlock()
+
+    def save_epoch(self, model: Sequential, history: Mapping[str, Any]) -> None:
+        """The model and the history after an epoch, in one step."""
+        self._take_step(model, history)
+        self.epochs += 1
 
     def save_model(self, model: Sequential) -> None:
-        models.save_model(model, self.path / MODEL)
+        """The model as training left it, where that is not at the end of an epoch."""
+        self._take_step(model, self._history)
+
+    def _take_step(self, model: Sequential | None, history: Mapping[str, Any]) -> None:
+        """Write both files into a folder of their own, then turn the link to it."""
+        self._steps, self._history = self._steps + 1, history
+        folder, turned = self.home / f"{EPOCH}-{self._steps}", self.home / f"{EPOCH}-link"
+        try:
+            os.symlink(folder.name, turned)
+        except OSError:  # a file system without links: one file after the other
+            folder = self.home
+        folder.mkdir(exist_ok=True)
+        atomic.write(folder / HISTORY, self._json({**self.about, **history}))
+        if model is not None:
+            models.save_model(model, folder / MODEL)
+        if folder == self.home:
+            return
+        os.replace(turned, self.home / EPOCH)
+        if self._steps == 1:
+            for name in (HISTORY, MODEL):
+                os.symlink(f"{EPOCH}/{name}", self.home / name)
+        atomic.flush_folder(self.home)
+        _delete(self.home / f"{EPOCH}-{self._steps - 2}")  # who reads may be one step behind
 
     def save_answers(self, outcome: Outcome, data: Data) -> None:
         """What everyone says of the test set, and as many misread images as a page can show."""
@@ -92,34 +177,186 @@ class RunFolder:
         }
         for name, scores in outcome.scores.items():
             arrays |= {f"{name}_outputs": scores.outputs, f"{name}_logits": scores.logits}
-        with atomic.replacing(self.path / ANSWERS) as file:
+        with atomic.replacing(self.home / ANSWERS) as file:
             np.savez_compressed(file, **arrays)
 
-    def save_picture(self, name: str, figure: Figure) -> str:
-        """Write `pictures/name.png`; its path within the folder."""
-        place = f"{PICTURES}/{name}.png"
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=150)
-        atomic.write(self.path / place, drawn.getvalue())
-        return place
-
     def save_result(self, result: Mapping[str, Any]) -> None:
-        """The last file: from here on the folder is usable."""
-        self._json(RESULT, result)
+        """The last file: from here on the run is finished, and an earlier one is replaced."""
+        _settle(self.home)
+        atomic.write(self.home / RESULT, self._json(result))
+        self.finished, self._result = True, result
+        if self.home != self.path:
+            _publish(self.path)
+            self.home = self.path
+
+    def takes_pictures(self) -> bool:
+        """Whether `pictures` is the run's own to write into: no link, and no file."""
+        folder = self.path / PICTURES
+        return not folder.is_symlink() and (folder.is_dir() or not folder.exists())
+
+    def save_pictures(self, figures: Mapping[str, Figure]) -> list[str]:
+        """Write each as `pictures/name.png`, or `name-2.png` where that is somebody's: their paths.
+
+        The result names them before they are there, so that they are known for ours whenever the
+        writing is cut short.
+        """
+        folder = self.path / PICTURES
+        places = [next_free(folder / f"{name}.png") for name in figures]
+        named = [f"{PICTURES}/{place.name}" for place in places]
+        self.save_result({**self._result, "pictures": named})
+        folder.mkdir(exist_ok=True)
+        for place, figure in zip(places, figures.values(), strict=True):
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format="png", dpi=150)
+            atomic.write(place, drawn.getvalue())
+        return named
 
     def discard(self) -> bool:
-        """Take the folder away if nothing was kept in it yet; whether that is so."""
-        if (self.path / MODEL).exists():
+        """Leave no trace if no epoch was finished, or an earlier run stands here; whether so."""
+        if self.home != self.path:
+            _delete(self.home)
+        elif self.epochs == 0 and not self.finished:
+            for name in (HISTORY, MODEL):
+                (self.path / name).unlink(missing_ok=True)
+            _delete_epochs(self.path)
+            if self._new:
+                with suppress(OSError):  # somebody has put something there
+                    self.path.rmdir()
+        else:
+            self.close()
             return False
-        if {path.name for path in self.path.rglob("*")} <= {HISTORY, PICTURES}:
-            (self.path / HISTORY).unlink()
-            (self.path / PICTURES).rmdir()
-            self.path.rmdir()
+        self._unlock()
         return True
 
-    def _json(self, name: str, content: Mapping[str, Any]) -> None:
-        content = {"format": FORMAT, "kind": self.kind, **content}
-        atomic.write(self.path / name, to_json(content))
+    def _json(self, content: Mapping[str, Any]) -> str:
+        return to_json({"format": FORMAT, "kind": self.kind, **content})
+
+
+def next_free(path: str | os.PathLike[str]) -> Path:
+    """`path`, or the first of `path-2`, `path-3` ... that does not exist yet.
+
+    >>> next_free("no such folder/a.png").name
+    'a.png'
+    """
+    first = Path(path)
+    number, free = 1, first
+    while os.path.lexists(free):
+        number += 1
+        free = first.with_name(f"{first.stem}-{number}{first.suffix}")
+    return free
+
+
+def check_free(path: str | os.PathLike[str]) -> None:
+    """`RunError` unless a run may be written at `path`."""
+    folder, another = Path(path), "Name another folder with --out, or move this one away"
+    if not folder.exists():
+        if folder.is_symlink():
+            raise RunError(path, "is a link to nothing: expected a folder", another)
+        return
+    if not folder.is_dir():
+        raise RunError(path, "is a file: expected a folder", another)
+    names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(OURS_ALONE)}
+    left = folder / PICTURES
+    if names == {PICTURES} and not left.is_symlink() and left.is_dir() and not any(left.iterdir()):
+        return
+    if not names:
+        return
+    try:
+        _read_json(folder / HISTORY, lambda _: None)
+    except (RunError, OSError):
+        raise RunError(path, "holds something else than a run", another) from None
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise RunError(folder / name, "is a folder: expected a file of a run", another)
+
+
+def _locked(folder: Path) -> int:
+    """An open, locked descriptor of the folder."""
+    while True:
+        descriptor = os.open(folder, os.O_RDONLY)
+        if atomic.lock(descriptor) is False:
+            os.close(descriptor)
+            finding = "is in use: another process is writing a run there"
+            raise InUseError(folder, finding, "Wait for it, or name another folder with --out")
+        try:
+            if os.path.samestat(os.stat(folder), os.fstat(descriptor)):
+                return descriptor
+        except FileNotFoundError:  # whoever had the lock has taken the folder away
+            folder.mkdir(parents=True, exist_ok=True)
+        os.close(descriptor)
+
+
+def _settle(home: Path) -> None:
+    """The two files that are seen through the link become files; nothing else moves."""
+    if not (home / EPOCH).is_symlink():
+        return
+    for name in (MODEL, HISTORY):
+        if (home / EPOCH / name).is_file():
+            os.replace(home / EPOCH / name, home / name)
+    _delete_epochs(home)
+    atomic.flush_folder(home)
+
+
+def _publish(path: Path) -> None:
+    """Put the finished run in `NEXT` in the place of the one before it.
+
+    Whenever this is cut short, `NEXT` is still whole, is what is read, and is published by the next
+    writer.
+    """
+    source = path / NEXT
+    for picture in _pictures_of(path):
+        picture.unlink(missing_ok=True)
+    for name in (RESULT, REPORT):
+        (path / name).unlink(missing_ok=True)
+    for name in (MODEL, ANSWERS, HISTORY, RESULT):
+        if not (source / name).exists():
+            (path / name).unlink(missing_ok=True)
+            continue
+        beside = path / f"{OURS_ALONE}{name}"
+        beside.unlink(missing_ok=True)
+        try:
+            os.link(source / name, beside)
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source / name, beside)
+        os.replace(beside, path / name)
+        beside.unlink(missing_ok=True)  # where both are one file, `replace` does nothing
+    _delete_epochs(path)
+    atomic.flush_folder(path)
+    (source / RESULT).unlink()
+    _delete(source)
+
+
+def _pictures_of(path: Path) -> list[Path]:
+    """The pictures that the run at `path` says it has drawn: plain files in a folder of its own."""
+    try:
+        named = _read_json(path / RESULT, lambda _: None).get("pictures")
+    except (RunError, OSError):
+        return []
+    folder = path / PICTURES
+    if folder.is_symlink() or not isinstance(named, list):
+        return []
+    places = [path / name for name in named if isinstance(name, str)]
+    return [p for p in places if p.parent == folder and p.suffix == ".png" and _is_plain(p)]
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def _delete_epochs(home: Path) -> None:
+    for place in home.glob(f"{EPOCH}*"):
+        _delete(place)
+
+
+def _delete(place: Path) -> None:
+    """Something of ours with all that is in it, never what a link leads to."""
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
+# --- read -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -129,6 +366,18 @@ class SavedRun:
     path: Path
     result: dict[str, Any]
     history: dict[str, Any]
+    model_file: Path
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """Settings and data, which an unfinished run keeps beside its history."""
+        return self.result or self.history
+
+    @property
+    def epochs(self) -> int | None:
+        """How many were finished; None where the history doesn't count them."""
+        finished = len(self.history.get(OURS, {}).get("loss", []))
+        return self.result.get("epochs") or finished or None
 
     def model(self, shape: tuple[int, ...] | None = None) -> Sequential:
         """Our model as the run left it, on the run's engine as far as it can be had here.
@@ -137,9 +386,9 @@ class SavedRun:
             SavedStateError: if its file is damaged.
             RunError: for a model that no run leaves, or that takes no images of `shape`.
         """
-        settings = self.result.get("settings", {})
+        settings = self.about.get("settings", {})
         with on_engine("reference" if settings.get("engine") == "reference" else "auto"):
-            model = models.load_model(self.path / MODEL)
+            model = models.load_model(self.model_file)
         model.threads = settings.get("threads")
         takes = tuple(model.input_shape[1:])
         if not (model.compiled and model.loss.sparse and model.output_shape[1:] == (10,)):
@@ -158,8 +407,8 @@ class SavedRun:
         `labels` (N,); for each model `<name>_outputs` and `<name>_logits` (N, K), on the test set,
         in the model's dtype; `misread_index` (M,) and `misread_images` (M, height, width).
         """
-        path = self.path / ANSWERS
-        if not path.is_file():
+        path = _home(self.path) / ANSWERS
+        if not self.result or not path.is_file():
             return {}
         try:
             answers = _read_arrays(path)
@@ -175,60 +424,38 @@ class SavedRun:
         return sorted((self.path / PICTURES).glob("*.png"))
 
 
-_BROKEN = "Restore it from a copy, or start the run again"
-
-
-def read_run(path: str | os.PathLike[str], *, partial: bool = False) -> SavedRun:
-    """A run; `RunError` for a folder that is missing, something else or half written.
-
-    With `partial` a run will do whose training did not come to its end, if an epoch was finished.
-    """
+def read_run(path: str | os.PathLike[str]) -> SavedRun:
+    """A run, finished or with epochs that are; `RunError` for a folder that is something else."""
     folder = Path(path)
     another = "Name a folder that `scratchnet train --out` or `compare --out` wrote"
     if not folder.is_dir():
         raise RunError(path, "is a file" if folder.exists() else "does not exist", another)
-    if not (folder / HISTORY).is_file():
+    home = _home(folder)
+    # Resolved once: the link may turn while the files behind it are read.
+    epoch = home / EPOCH
+    files = epoch.resolve() if epoch.is_symlink() and epoch.is_dir() else home
+    if not (files / HISTORY).is_file():
+        files = home
+    if not (files / HISTORY).is_file():
         raise RunError(path, f"is not a run: it has no {HISTORY}", another)
-    history = _read_json(folder, HISTORY, run_schema.check_history)
-    for name in (MODEL,) if partial else (RESULT, MODEL):
-        if not (folder / name).is_file():
-            raise RunError(
-                path, f"is half written: it has no {name}", "Start the run again with --out here"
-            )
-    if partial and not (folder / RESULT).is_file():
-        return SavedRun(folder, {}, history)
-    checked = partial_of(run_schema.check_result, history=history)
-    return SavedRun(folder, _read_json(folder, RESULT, checked), history)
+    history = _read_json(files / HISTORY, run_schema.check_history)
+    model = next((f / MODEL for f in (files, home) if (f / MODEL).is_file()), None)
+    if model is None:
+        finding = f"is half written: it has no {MODEL}"
+        raise RunError(path, finding, "Start the run again with --out here")
+    if not (home / RESULT).is_file():
+        return SavedRun(folder, {}, history, model)
+    check = partial(run_schema.check_result, history=history)
+    return SavedRun(folder, _read_json(home / RESULT, check), history, model)
 
 
-def next_free(path: str | os.PathLike[str]) -> Path:
-    """`path`, or the first of `path-2`, `path-3` ... that does not exist yet."""
-    first = Path(path)
-    number, free = 1, first
-    while free.exists():
-        number += 1
-        free = first.with_name(f"{first.name}-{number}")
-    return free
+def _home(folder: Path) -> Path:
+    """Where the run's files are: beside the earlier run's if they are just taking their place."""
+    return folder / NEXT if (folder / NEXT / RESULT).is_file() else folder
 
 
-def check_free(path: str | os.PathLike[str]) -> None:
-    """`RunError` unless a run may be written at `path`."""
-    folder, another = Path(path), "Name another folder with --out, or move this one away"
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise RunError(path, "is a file: expected a folder", another)
-    if not any(folder.iterdir()):
-        return
-    try:
-        _read_json(folder, HISTORY, lambda _: None)
-    except (RunError, FileNotFoundError):
-        raise RunError(path, "holds something else than a run", another) from None
-
-
-def _read_json(folder: Path, name: str, check: Callable[[Any], None]) -> dict[str, Any]:
+def _read_json(place: Path, check: Callable[[Any], None]) -> dict[str, Any]:
     """A file of a run, held against its table."""
-    place = folder / name
     if place.stat().st_size > MAX_BYTES:
         raise RunError(place, f"has more than the {MAX_BYTES:,} bytes that are read", _BROKEN)
     try:

@@ -145,6 +145,10 @@ COLUMNS = {
 }
 HISTORY = {
     "kind": OneOf(KINDS),
+    "command?": [str],
+    "settings?": SETTINGS,
+    "data?": DATA,
+    "environment?": ENVIRONMENT,
     "weight_difference?": [Number()],
     "lockstep?": DRIFT,
 } | {f"{name}?": COLUMNS for name in MODELS}

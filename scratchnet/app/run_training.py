@@ -23,6 +23,7 @@ from scratchnet.datasets import Data
 from scratchnet.engines import Array
 from scratchnet.saving import State
 from scratchnet.sequential import Sequential
+from scratchnet.support import Interruptible
 
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 OURS, KERAS = "scratchnet", "keras"
@@ -173,13 +174,30 @@ def train_solo(
             raise
         model, interrupted = restored(recorder.state, settings.engine, settings.threads), True
     progress.end()
-    scores, histories = {OURS: scores_of(model, data[1][0])}, {OURS: recorder.history}
-    numbers = {
-        OURS: last_figures(recorder.history, warm_up),
-        "misread": misread(data[1][1], scores),
-    }
-    result = {"parity": None, **numbers}
-    return Outcome(model, scores, result, histories, interrupted=interrupted)
+
+    def score() -> Outcome:
+        scores, histories = {OURS: scores_of(model, data[1][0])}, {OURS: recorder.history}
+        numbers = {
+            OURS: last_figures(recorder.history, warm_up),
+            "misread": misread(data[1][1], scores),
+        }
+        result = {"parity": None, **numbers}
+        return Outcome(model, scores, result, histories, interrupted=interrupted)
+
+    return finished(score)
+
+
+def finished(score: Callable[[], Outcome]) -> Outcome:
+    """The outcome of a training that is over: Ctrl-C waits for it, and is noted in it."""
+    outcomes: list[Outcome] = []
+    try:
+        with Interruptible():
+            outcomes.append(score())
+    except KeyboardInterrupt:
+        if not outcomes:
+            raise
+        outcomes[0].interrupted = True
+    return outcomes[0]
 
 
 class EpochRecorder(Callback):

@@ -84,8 +84,8 @@ class Engine:
     except where an argument is said to be updated in place.
 
     >>> from scratchnet.engines import get_engine
-    >>> sorted(get_engine("reference").activations)
-    ['linear', 'relu', 'sigmoid', 'softmax', 'tanh']
+    >>> get_engine("reference").activations["relu"].forward(np.array([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
     """
 
     name: str

@@ -31,18 +31,13 @@ CLASSES: dict[str, Classes] = {
     "keras.layers": _classes(layers.LAYERS),
     "keras.initializers": _classes(initializers.INITIALIZERS),
     "keras.optimizers": _classes(optimizers.OPTIMIZERS),
-    "keras.losses": _classes(losses.LOSSES),
-    "keras.metrics": _classes(metrics.METRICS),
-    "scratchnet.metrics": {"FunctionMetric": metrics.FunctionMetric},
+    "keras.losses": _classes(losses.CLASSES),
+    "keras.metrics": _classes(metrics.CLASSES),
 }
 """The classes that a file may name, by Keras's module."""
 
 FUNCTIONS: dict[str, dict[str, Callable[..., Any]]] = {
-    "keras.metrics": {
-        name: function
-        for name in metrics.METRICS
-        if inspect.isfunction(function := getattr(metrics, name, None))
-    },
+    "keras.metrics": dict(metrics.FUNCTIONS),
     "keras.losses": {function.__name__: function for function in losses.FUNCTIONS},
 }
 """The functions that a file may name."""

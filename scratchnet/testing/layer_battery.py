@@ -423,16 +423,18 @@ def _gradients(problem: LayerProblem, maker: Maker) -> None:
 
 
 def _slope_at_0(maker: Maker) -> None:
-    """max(Z, 0) has slope 0 at 0 here, as in TensorFlow; other functions have no kink there."""
+    """At a kink at 0 the slope is the engine's, as in TensorFlow: that of ReLU is 0."""
     structure = maker.structure
-    if structure is None or structure.activation != "relu":
+    if structure is None or 0.0 not in reference.KINKS.get(structure.activation, ()):
         return
+    zero = np.zeros(1)
+    slope = reference.ENGINE.activations[structure.activation].backward(np.ones(1), zero, zero)[0]
     problem = maker.make((2, 2, 2), 0)
     params = {key: np.zeros_like(value) for key, value in problem.params.items()}
     problem = problem._replace(x=0 * problem.x, params=params)
     right, got = gradients_by(reference.ENGINE, structure, problem, 0.0), problem.run()
     if not same(right, got):
-        what = "Z = 0 must pass no gradient"
+        what = f"Z = 0 must pass {f'{slope:g} of the' if slope else 'no'} gradient"
         shown = problem.shown() | {"dX given": got["X"], "dX right": right["X"]}
         owner = problem.candidate.name
         raise LawError(owner, "slope at 0", what, shown, likely_bug(maker, [problem]))

@@ -159,7 +159,7 @@ def test_losses_exist_as_functions_too(name):
         ours = getattr(losses, name)(*arguments)
         assert ours.shape == theirs.shape == (20,)
         assert np.max(np.abs(ours - theirs)) <= 8 * EPS * 17 * np.max(np.abs(arguments[1]))
-    assert losses.get(getattr(losses, name)).name == name
+    assert losses.of(getattr(losses, name)).name == name
 
 
 # --- gradients --------------------------------------------------------------------------------
@@ -736,34 +736,36 @@ SHARED = [
     "initializers.GlorotUniform",
     "initializers.HeNormal",
     "initializers.get",
-    "losses.SparseCategoricalCrossentropy",
-    "losses.CategoricalCrossentropy",
-    "losses.MeanSquaredError",
+    "losses.Loss",
     "losses.MeanSquaredError.__call__",
-    "losses.get",
-    "losses.sparse_categorical_crossentropy",
-    "losses.categorical_crossentropy",
-    "losses.mean_squared_error",
+    "losses.MeanSquaredError.call",
+    "losses.MeanSquaredError.get_config",
+    *(f"losses.{name}" for name in losses.CLASSES),
+    *(f"losses.{function.__name__}" for function in losses.FUNCTIONS),
+    *(f"losses.{name}" for name in ("get", "serialize", "deserialize")),
     *(f"optimizers.{kind}" for kind in KINDS),
     "optimizers.get",
-    "metrics.Mean",
-    "metrics.SparseCategoricalAccuracy",
-    "metrics.CategoricalAccuracy",
-    "metrics.BinaryAccuracy",
-    "metrics.MeanSquaredError",
-    "metrics.get",
-    "metrics.Mean.update_state",
-    "metrics.Mean.result",
-    "metrics.Mean.reset_state",
-    "metrics.SparseCategoricalAccuracy.update_state",
-    "metrics.sparse_categorical_accuracy",
-    "metrics.categorical_accuracy",
-    "metrics.mean_squared_error",
+    "metrics.Metric",
+    *(f"metrics.Metric.{name}" for name in ("add_variable", "add_weight", "get_config")),
+    *(f"metrics.{name}" for name in metrics.CLASSES),
+    *(
+        f"metrics.{kind}.{method}"
+        for kind in ("Mean", "Sum", "MeanSquaredError", "AUC", "Precision", "F1Score")
+        for method in ("update_state", "result", "reset_state")
+    ),
+    *(f"metrics.{name}" for name in metrics.FUNCTIONS if hasattr(keras.metrics, name)),
+    *(f"metrics.{name}" for name in ("get", "serialize", "deserialize")),
     "callbacks.Callback",
     "callbacks.Callback.on_epoch_end",
     "callbacks.Callback.on_train_batch_end",
     "callbacks.Callback.set_model",
     "callbacks.Callback.set_params",
+    "callbacks.CallbackList",
+    "callbacks.CallbackList.on_train_batch_end",
+    "callbacks.CallbackList.on_epoch_begin",
+    "callbacks.CallbackList.on_test_end",
+    "callbacks.ReduceLROnPlateau",
+    "callbacks.TerminateOnNaN",
     "callbacks.History",
     "callbacks.EarlyStopping",
     "callbacks.LearningRateScheduler",
@@ -800,19 +802,6 @@ ALLOWED = {
         (f"initializers.{kind}", name): INITIALIZER_AXES
         for kind in ("GlorotUniform", "HeNormal")
         for name in ("input_axes", "output_axes")
-    },
-    **{
-        (f"losses.{kind}", name): reason
-        for kind in ("SparseCategoricalCrossentropy", "CategoricalCrossentropy", "MeanSquaredError")
-        for name, reason in {
-            "name": "None stands for the same name",
-            "dtype": "a loss computes in the dtype of what it is given",
-        }.items()
-    },
-    **{
-        (f"metrics.{kind}", "name"): "None stands for the same name"
-        for kind in ("Mean", "SparseCategoricalAccuracy", "CategoricalAccuracy",
-                     "BinaryAccuracy", "MeanSquaredError")
     },
     **{
         ("activations.relu", name): "the plain ReLU only"

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,10 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Write down what is out of scope, and keep the rest."""
-    sources: dict[Path, scope.Source] = {}
+    sources = {path: scope.Source(path.read_text()) for path in {item.path for item in items}}
     kept, left = [], []
     for item in items:
-        source = sources.setdefault(item.path, scope.Source(item.path.read_text()))
+        source = sources[item.path]
         found = by_name(name_of(item)) or source.reason(item.cls.__name__, item.originalname)
         if found is None:
             kept.append(item)

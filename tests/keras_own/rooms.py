@@ -86,8 +86,16 @@ def placeholder(verdict: Verdict, name: str = "placeholder") -> Any:
 def absent(dotted: str, said: str = "") -> Any:
     """A placeholder for a name of Keras's."""
     reason = scope.reason(dotted)
-    verdict = Verdict(MISSING, dotted, said) if reason is None else Verdict(OUT, reason, dotted)
-    return placeholder(verdict, dotted.rpartition(".")[2])
+    name = dotted.rpartition(".")[2]
+    public = f"{room_of(dotted)}.{name}".removeprefix(f"{name}.")
+    verdict = Verdict(MISSING, public, said) if reason is None else Verdict(OUT, reason, dotted)
+    return placeholder(verdict, name)
+
+
+def room_of(dotted: str) -> str:
+    """The public room that a name of Keras's inner layout belongs to."""
+    head = next((room for room in OURS if f"{dotted}.".startswith(f"{room}.")), None)
+    return head or dotted.partition(".")[0]
 
 
 class Room(ModuleType):
@@ -186,9 +194,8 @@ class Finder(MetaPathFinder, Loader):
 
 def ours(dotted: str) -> Iterator[Any]:
     """The modules of scratchnet that stand for a room of Keras's, as far as they are there."""
-    head = next((room for room in OURS if f"{dotted}.".startswith(f"{room}.")), None)
-    names = OURS[head] if head else (dotted.partition(".")[0],)
-    for name in names:
+    room = room_of(dotted)
+    for name in OURS.get(room, (room,)):
         if not name:
             yield importlib.import_module("scratchnet")
             continue

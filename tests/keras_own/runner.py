@@ -27,6 +27,8 @@ def skip_if_backend(backend, reason):
 '''
 SECONDS = 240
 """What one file may take."""
+COMPLETE = (0, 1, 5)
+"""pytest's status after all tests: they pass, some fail, none is left to run."""
 
 
 class Result(NamedTuple):
@@ -62,35 +64,37 @@ def run(
         jobs: processes at a time; as many as there are processors.
     """
     with tempfile.TemporaryDirectory(prefix="keras-own-") as folder:
-        place = Path(folder)
-        (place / "pytest.ini").write_text("[pytest]\n")
-        (place / "conftest.py").write_text(CONFTEST)
+        place = prepare(Path(folder))
 
         def one(name: str) -> tuple[list[Result], list[BrokenFile]]:
-            return run_file(name, place, tuple(plugins))
+            copy = place / f"{name.replace('/', '__')}_test.py"
+            shutil.copy(scope.keras_folder() / "src" / f"{name}_test.py", copy)
+            return run_copy(name, copy, tuple(plugins))
 
         with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
             done = list(pool.map(one, files))
-    results, broken = zip(*done, strict=True) if done else ((), ())
-    return [r for part in results for r in part], [b for part in broken for b in part]
+    return [r for results, _ in done for r in results], [b for _, broken in done for b in broken]
 
 
-def run_file(
-    name: str, place: Path, plugins: tuple[str, ...]
+def prepare(folder: Path) -> Path:
+    """A folder for copies, with what pytest and the tests look for beside them."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "conftest.py").write_text(CONFTEST)
+    return folder
+
+
+def run_copy(
+    name: str, copy: Path, plugins: tuple[str, ...] = ()
 ) -> tuple[list[Result], list[BrokenFile]]:
-    """One file; once more without the tests that were run, if the process died."""
-    copy = place / f"{name.replace('/', '__')}_test.py"
-    shutil.copy(scope.keras_folder() / "src" / f"{name}_test.py", copy)
+    """One file; where its process dies, the tests that are left in another one."""
     results: dict[str, Result] = {}
     while True:
-        known = set(results)
-        code, said = pytest(copy, plugins, results)
-        died = code < 0 and set(results) > known
-        if not died:
-            break
-    if code in (0, 1, 5) and results:
-        return list(results.values()), []
-    return list(results.values()), [BrokenFile(name, said[-2000:])]
+        known = len(results)
+        status, said = pytest(copy, plugins, results)
+        if status in COMPLETE and results:
+            return list(results.values()), []
+        if len(results) == known:
+            return list(results.values()), [BrokenFile(name, said[-2000:])]
 
 
 def pytest(copy: Path, plugins: tuple[str, ...], results: dict[str, Result]) -> tuple[int, str]:

@@ -204,9 +204,6 @@ def standins() -> dict[str, Any]:
         "utils.file_utils": SimpleNamespace(
             File=io.open, exists=os.path.exists, join=os.path.join, makedirs=os.makedirs
         ),
-        "utils.io_utils": SimpleNamespace(
-            disable_interactive_logging=_nothing, set_logging_verbosity=_nothing
-        ),
         "utils.traceback_utils": SimpleNamespace(
             disable_traceback_filtering=_nothing,
             is_traceback_filtering_enabled=lambda: False,

@@ -28,7 +28,7 @@ DOCTESTS = (
     "scratchnet/activations.py",
     "scratchnet/initializers.py",
     "scratchnet/layers.py",
-    "scratchnet/losses.py",
+    "scratchnet/losses/loss.py",
     "scratchnet/objective.py",
     "scratchnet/optimizers.py",
     "scratchnet/model.py",

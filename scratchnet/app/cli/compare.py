@@ -12,7 +12,7 @@ import typer
 
 from scratchnet.app import run_training
 from scratchnet.app.cli import inputs, options, tables, training
-from scratchnet.app.cli.errors import DIFFERS, INTERRUPTED, UserError
+from scratchnet.app.cli.errors import DIFFERS, UserError, interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen, say, without_chatter
 
@@ -70,15 +70,15 @@ def compare(
     job = run_training.RunSettings(epochs, batch_size, seed, not unscaled, engine.value, threads)
     kind = "proof" if float64 else "compare"
     inputs.check_engine(engine.value)
-    path = training.folder_for(kind, out)
-    task = training.Task(kind, job, inputs.choose_data(data, limit, quiet), limit, path, ctx.obj)
+    training.check_out(out)
+    task = training.Task(kind, job, inputs.choose_data(data, limit, quiet), limit, out, ctx.obj)
     train = (
         run_training.train_solo if no_keras or lacking else _beside_keras(float64, threads, screen)
     )
-    result = training.train_into_folder(task, train, screen)
+    result, path = training.train_into_folder(task, train, screen)
     tables.print_result(result, path, as_json, quiet)
     if result["interrupted"]:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(interrupted())
     if result["parity"] is False:
         raise typer.Exit(DIFFERS)
 

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import DIFFERS
-from scratchnet.app.cli.screen import busy
+from scratchnet.app.cli.screen import busy, print_line
 from scratchnet.app.text import dimensions, to_json
 from scratchnet.datasets import Data, digits, mnist
+from scratchnet.support import printable
 
 EXAMPLES = """**Examples**
 
@@ -121,7 +122,7 @@ def _print_data(found: dict[str, Any], quiet: bool) -> None:
             console.print(f"{part} images of each digit: {min(counts):,} to {max(counts):,}")
     name = "MNIST" if found["mnist"] else "Not MNIST, but sound"
     line = f"{name}: {found['path']} ({found['place']})"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_line(line)
 
 
 def _print_where_it_is_not(found: dict[str, Any], quiet: bool) -> None:
@@ -141,4 +142,4 @@ def _print_where_it_is_not(found: dict[str, Any], quiet: bool) -> None:
         ]
     console = Console(highlight=False, markup=False)
     for line in lines:
-        console.print(line)
+        console.print(printable(line))

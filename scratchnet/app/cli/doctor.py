@@ -22,8 +22,9 @@ from rich.console import Console
 from scratchnet.app import DISTRIBUTION, environment
 from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import DIFFERS
-from scratchnet.app.cli.screen import busy
+from scratchnet.app.cli.screen import busy, print_line
 from scratchnet.app.text import to_json
+from scratchnet.support import printable
 
 EXAMPLES = """**Examples**
 
@@ -220,12 +221,12 @@ def _print_findings(findings: list[Finding], lacking: list[Finding], quiet: bool
             table.add_column(overflow="fold")
         for finding in findings:
             status = Text(finding.status, STYLES[finding.status])
-            table.add_row(status, Text(finding.what), Text(finding.found))
+            table.add_row(status, Text(finding.what), Text(printable(finding.found)))
         console.print(table)
     helps = [finding for finding in findings if finding.remedy]
     for finding in lacking if quiet else helps:
         console.print(f"\n{finding.what}: {finding.status}. To help that:", markup=False)
-        console.print(f"  {finding.remedy}", markup=False, highlight=False, soft_wrap=True)
+        print_line(f"  {finding.remedy}", console)
     verdict = "All that is needed is there."
     if lacking:
         verdict = f"What is needed and lacks: {', '.join(finding.what for finding in lacking)}."

@@ -35,9 +35,7 @@ def draw(
     from scratchnet.app.pages.drawing_page import html
 
     arguments: list[str] = ctx.obj
-    text = html(
-        run_folder.read_run(run, partial=True), ["scratchnet", *map(without_home, arguments)]
-    )
+    text = html(run_folder.read_run(run), ["scratchnet", *map(without_home, arguments)])
     atomic.write(out, text)
     if not quiet:
         say(f"{out}: {len(text.encode()) / 1e6:.1f} MB, open it in any browser.")

@@ -17,15 +17,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from scratchnet.app.cli import signals
 from scratchnet.app.cli.screen import say
 
-DONE, DIFFERS, MISTAKE, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, DIFFERS, MISTAKE, INTERNAL = 0, 1, 2, 70
 
 DEBUG = "--debug"
 
 
 class UserError(ValueError):
     """What was asked for can't be done: the value, what was expected, and the remedy."""
+
+
+def interrupted() -> int:
+    """The exit status after Ctrl-C, 130, or after SIGTERM, 143."""
+    return 128 + signals.number()
 
 
 class ErrorHandler(TyperGroup):
@@ -44,7 +50,7 @@ class ErrorHandler(TyperGroup):
         log = logging.getLogger("scratchnet")
         level = log.level
         try:
-            with warnings.catch_warnings():
+            with signals.Signals(), warnings.catch_warnings():
                 said: set[str] = set()
                 warnings.showwarning = lambda message, *_, **__: _warn(str(message), said)
                 return self._guarded(ctx)
@@ -53,18 +59,27 @@ class ErrorHandler(TyperGroup):
 
     def _guarded(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            signals.poll()
+            return done
         except KeyboardInterrupt as stop:  # raised with words by who knows what was kept
-            say(str(stop) or "Interrupted: what was finished is kept.")
-            raise typer.Exit(INTERRUPTED) from None
+            raise _ended(str(stop)) from None
         except Exception as error:
             status = status_of(error)
             if status is None:
                 raise
             if ctx.meta[DEBUG]:
-                say(traceback.format_exc().rstrip())
+                say(traceback.format_exc().rstrip(), lines=True)
+            if status == INTERNAL and signals.is_open():  # what a library made of a Ctrl-C
+                raise _ended("") from None
             say(line_of(error, status), style="bold red")
             raise typer.Exit(status) from error
+
+
+def _ended(text: str) -> typer.Exit:
+    signals.settle()
+    say(text or "Interrupted.")
+    return typer.Exit(interrupted())
 
 
 def _warn(message: str, said: set[str]) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import inputs, options
 from scratchnet.app.cli.errors import DIFFERS
-from scratchnet.app.cli.screen import busy
+from scratchnet.app.cli.screen import busy, print_line
 from scratchnet.app.run_training import OURS
 from scratchnet.app.text import to_json
 from scratchnet.datasets import Choice
@@ -45,7 +45,7 @@ def evaluate(
     """Loss and accuracy of a run's model on the test set, and how each digit fares.
 
     On the run's own test set unless --data names another; the figures must then be those that the
-    run wrote down.
+    run wrote down. A run that was cut off is evaluated after its last finished epoch.
     """
     kept = run_folder.read_run(run)
     with busy("Evaluating ...", quiet):
@@ -69,19 +69,31 @@ def _tested(run: run_folder.SavedRun, choice: Choice) -> dict[str, Any]:
         "loss": tested["loss"],
         "accuracy": tested["accuracy"],
         "as_in_result": _as_written(run, choice, tested),
+        "held_against": run_folder.RESULT if run.result else run_folder.HISTORY,
         "digits": per_digit(y, run_training.scores_of(model, x).answers),
     }
 
 
 def _as_written(run: run_folder.SavedRun, choice: Choice, tested: dict[str, float]) -> str | None:
     """How these figures agree with the run's own; None where they are of other data."""
-    told, data = run.result.get(OURS), run.result.get("data", {})
+    told, data = _written(run), run.about.get("data", {})
     if told is None or data.get("test_sha256") != inputs.test_set_digest(choice.data):
         return None
-    if (told["test_loss"], told["test_accuracy"]) == (tested["loss"], tested["accuracy"]):
+    loss, accuracy = told
+    if told == (tested["loss"], tested["accuracy"]):
         return "exactly"
-    near = math.isclose(told["test_loss"], tested["loss"], rel_tol=ROUNDING)
-    return "up to rounding" if near and told["test_accuracy"] == tested["accuracy"] else "no"
+    near = loss is not None and math.isclose(loss, tested["loss"], rel_tol=ROUNDING)
+    return "up to rounding" if near and accuracy == tested["accuracy"] else "no"
+
+
+def _written(run: run_folder.SavedRun) -> tuple[float | None, float] | None:
+    """Loss and accuracy on the test set as the run wrote them: of its end, or last epoch."""
+    if OURS in run.result:
+        return run.result[OURS]["test_loss"], run.result[OURS]["test_accuracy"]
+    history = run.history.get(OURS)
+    if run.result or not history or not history["loss"]:
+        return None
+    return history["val_loss"][-1], history["val_accuracy"][-1]
 
 
 def per_digit(truth: Array, answers: Array) -> list[dict[str, Any]]:
@@ -126,12 +138,13 @@ def _print_digits(found: dict[str, Any], quiet: bool) -> None:
             shares = (f"{row[key]:.2%}" for key in ("precision", "recall"))
             table.add_row(str(row["digit"]), f"{row['images']:,}", *shares, taken)
         console.print(table)
+    held = found["held_against"]
     says = {
-        "exactly": ", as in result.json to the bit",
-        "up to rounding": ", as in result.json up to rounding",
-        "no": ". That is NOT what result.json says of the same data",
+        "exactly": f", as in {held} to the bit",
+        "up to rounding": f", as in {held} up to rounding",
+        "no": f". That is NOT what {held} says of the same data",
         None: "",
     }[found["as_in_result"]]
     images = found["data"]["test"]
     line = f"{found['accuracy']:.2%} of {images:,} right, loss {found['loss']:.4f}{says}."
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_line(line)

@@ -55,7 +55,9 @@ def data_of_run(
 
     if path is not None:
         return choose_data(path, limit, quiet)
-    name, before = run.result["data"]["name"], run.result["settings"]["limit"]
+    if not {"data", "settings"} <= run.about.keys():
+        raise UserError(f"{run.path} does not say which data it had. Name them with --data.")
+    name, before = run.about["data"]["name"], run.about["settings"]["limit"]
     if name == datasets.digits.NAME:
         data = datasets.digits.load_data()
         choice = datasets.Choice(name, f"Data: {name}, as in the run", data)
@@ -63,7 +65,7 @@ def data_of_run(
         origin, data = datasets.mnist.locate()
         choice = datasets.Choice(name, f"Data: MNIST, from {origin.path}", data)
     else:
-        there = Path(name).expanduser()
+        there = Path(name.replace("~", str(Path.home()), 1) if name.startswith("~/") else name)
         if not there.exists():
             raise UserError(f"{name}: the run's data are not there. Name them with --data.")
         choice = datasets.best_available(there, classes=10)

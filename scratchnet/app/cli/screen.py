@@ -16,13 +16,27 @@ from typing import Any
 
 from rich.console import Console
 
+from scratchnet.app.cli import signals
 from scratchnet.app.run_training import OURS, SHOWN, Histories, ProgressListener
 from scratchnet.progress import progress_bar
+from scratchnet.support import printable
 
 
-def say(text: str, style: str | None = None) -> None:
-    """A line on standard error, never broken by us: a terminal wraps, a file keeps it whole."""
-    Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+def say(text: str, style: str | None = None, lines: bool = False) -> None:
+    """A line on standard error, or several where `lines` says so."""
+    console = Console(stderr=True)
+    for line in text.splitlines() if lines else [text]:
+        print_line(line, console, style)
+
+
+def print_line(text: str, console: Console | None = None, style: str | None = None) -> None:
+    """The one place where a line is printed: whatever is in it, it stays one, and a line only.
+
+    It is never broken by us: a terminal wraps, a file keeps it whole. On standard output unless
+    there is another console.
+    """
+    console = console or Console()
+    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -79,6 +93,7 @@ class Screen(ProgressListener):
             self.bar.stop()
 
     def begin(self, what: str, total: int) -> None:
+        signals.poll()
         self.what, self.note, self.done, self.total = what, "", 0, total
         self.began = self.said = time.monotonic()
         if self.bar is None:
@@ -112,6 +127,7 @@ class Screen(ProgressListener):
 
     def epoch(self, histories: Histories) -> None:
         """A row for the epoch, in the same columns for everyone: 59 characters for two."""
+        signals.poll()
         self.said = time.monotonic()
         everyone = list(histories.values())
         if self.header_due:
@@ -131,4 +147,4 @@ class Screen(ProgressListener):
             self.line(text)
 
     def line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        print_line(text, self.console)

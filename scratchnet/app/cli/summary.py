@@ -38,7 +38,7 @@ def summary(
             run_training.RunSettings(scaled=not unscaled, engine="reference"), data
         )
     else:
-        model = run_folder.read_run(run, partial=True).model()
+        model = run_folder.read_run(run).model()
     if as_json:
         typer.echo(to_json(summary_as_data(model)), nl=False)
     else:

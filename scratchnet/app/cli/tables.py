@@ -12,9 +12,11 @@ import typer
 from rich.console import Console
 
 from scratchnet.app import run_folder
+from scratchnet.app.cli.screen import print_line
 from scratchnet.app.run_training import SHOWN
 from scratchnet.app.text import to_json
 from scratchnet.app.verdict import numbers, verdict
+from scratchnet.support import printable
 
 
 def print_result(result: dict[str, Any], path: Path, as_json: bool, quiet: bool) -> None:
@@ -28,7 +30,7 @@ def print_result(result: dict[str, Any], path: Path, as_json: bool, quiet: bool)
             if table.row_count:
                 console.print(table)
     style = {True: "bold green", False: "bold red", None: ""}[result["parity"]]
-    console.print(verdict(result), style=style, markup=False, highlight=False, soft_wrap=True)
+    print_line(verdict(result), console, style)
 
 
 def _last_epoch(result: dict[str, Any]) -> Any:
@@ -49,6 +51,7 @@ def _last_epoch(result: dict[str, Any]) -> Any:
 def _agreement(result: dict[str, Any], path: Path) -> Any:
     """How far the two agree, and where to find the rest."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     if "agreement" in result:
@@ -72,6 +75,6 @@ def _agreement(result: dict[str, Any], path: Path) -> Any:
             f"{stepped['steps']:,} steps, weights {most:.1e} apart at most "
             f"(limit {stepped['limit']:.2g})",
         )
-    table.add_row("run folder", str(path))
-    table.add_row("to look at", str(path / run_folder.REPORT))
+    table.add_row("run folder", Text(printable(str(path))))
+    table.add_row("to look at", Text(printable(str(path / run_folder.REPORT))))
     return table

@@ -6,7 +6,7 @@ import typer
 
 from scratchnet.app import run_training
 from scratchnet.app.cli import inputs, options, tables, training
-from scratchnet.app.cli.errors import INTERRUPTED
+from scratchnet.app.cli.errors import interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen
 
@@ -46,9 +46,9 @@ def train(
     """
     job = run_training.RunSettings(epochs, batch_size, seed, not unscaled, engine.value, threads)
     inputs.check_engine(engine.value)
-    path = training.folder_for("train", out)
-    task = training.Task("train", job, inputs.choose_data(data, limit, quiet), limit, path, ctx.obj)
-    result = training.train_into_folder(task, run_training.train_solo, Screen(quiet, verbose))
+    training.check_out(out)
+    task = training.Task("train", job, inputs.choose_data(data, limit, quiet), limit, out, ctx.obj)
+    result, path = training.train_into_folder(task, run_training.train_solo, Screen(quiet, verbose))
     tables.print_result(result, path, as_json, quiet)
     if result["interrupted"]:
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(interrupted())

@@ -56,7 +56,7 @@ def html(run: SavedRun, command: Sequence[str] | None = None) -> str:
         box=round(network["side"] * 20 / 28),
         parameters=model.count_params(),
         command=command,
-        **texts(model, run.result),
+        **texts(model, {**run.about, "epochs": run.epochs}),
     )
 
 

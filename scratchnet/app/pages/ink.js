@@ -16,13 +16,20 @@ function drawStrokes(context, strokes, side, pen = PEN) {
   for (const stroke of strokes) {
     const points = stroke.map(([x, y]) => [x * side, y * side]);
     context.beginPath();
+    if (points.every(([x, y]) => x === points[0][0] && y === points[0][1])) {
+      // A stroke without a length is a dot: some browsers give it no round ends.
+      context.fillStyle = context.strokeStyle;
+      context.arc(...points[0], (pen * side) / 2, 0, 2 * Math.PI);
+      context.fill();
+      continue;
+    }
     context.moveTo(...points[0]);
     for (let i = 1; i < points.length - 1; i++) {
       const [x, y] = points[i];
       const [nextX, nextY] = points[i + 1];
       context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     }
-    context.lineTo(...points[points.length - 1]); // a dot, where there is but one point
+    context.lineTo(...points[points.length - 1]);
     context.stroke();
   }
 }

@@ -55,7 +55,7 @@ def write_report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | N
         RunError: where `folder` is no run, or a file of it is damaged.
         OSError: where `out` can't be a file.
     """
-    run = run_folder.read_run(folder, partial=True)
+    run = run_folder.read_run(folder)
     path = run.path / run_folder.REPORT if out is None else Path(out)
     atomic.check_target(path)
     text = html(run, beside=path.parent)

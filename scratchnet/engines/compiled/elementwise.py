@@ -8,20 +8,10 @@ outputs is a loop over rows.
 
 from __future__ import annotations
 
+import numpy as np
+
 from scratchnet.engines.compiled import vector
-from scratchnet.engines.compiled.records import (
-    CLIPPED_CE,
-    EPSILON,
-    LINEAR,
-    NORMALIZED_CE,
-    RELU,
-    SIGMOID,
-    SMALLEST_GRADIENT,
-    SOFTMAX,
-    SOFTMAX_CE,
-    TANH,
-    jitted,
-)
+from scratchnet.engines.compiled.records import EPSILON, SMALLEST_GRADIENT, jitted
 from scratchnet.engines.compiled.vector import (
     fabs,
     fma,
@@ -33,13 +23,29 @@ from scratchnet.engines.compiled.vector import (
     where_lt,
 )
 
+LINEAR, RELU, SIGMOID, TANH, SOFTMAX = range(5)
+ACTIVATIONS = {
+    "linear": LINEAR,
+    "relu": RELU,
+    "sigmoid": SIGMOID,
+    "tanh": TANH,
+    "softmax": SOFTMAX,
+}
+SOFTMAX_CE, NORMALIZED_CE, CLIPPED_CE, SQUARED_ERROR = range(4)
+LOSSES = {
+    "softmax_cross_entropy": SOFTMAX_CE,
+    "normalized_cross_entropy": NORMALIZED_CE,
+    "clipped_cross_entropy": CLIPPED_CE,
+    "mean_squared_error": SQUARED_ERROR,
+}
+
 
 @jitted
 def activation_forward(code, z):
-    """A = f(Z), for the activations that look at one number."""
+    """A = f(Z), for the activations of single numbers; NaN stays NaN."""
     zero, one = splat(0.0, z), splat(1.0, z)
     if code == RELU:
-        return where_gt(z, zero, z, zero)
+        return where_ge(zero, z, zero, z)
     if code == SIGMOID:
         e = vector.exp(-fabs(z))
         return where_ge(z, zero, one, e) / (one + e)
@@ -192,9 +198,9 @@ def loss_and_gradient(M, code, f, t, d, K, stride, dl):
 
 @jitted
 def argmax(M, a, K, stride, like):
-    """The lowest k whose A_k is the largest, as a float."""
-    best, which = load(M, a, like), splat(0.0, like)
-    for k in range(1, K):
+    """The lowest k whose A_k is the largest, as a float; NaN is less than any, as in TensorFlow."""
+    best, which = splat(-np.inf, like), splat(0.0, like)
+    for k in range(K):
         x = load(M, a + k * stride, like)
         which = where_gt(x, best, splat(float(k), like), which)
         best = where_gt(x, best, x, best)

@@ -6,13 +6,14 @@ compiled: the kernels read the tables that it makes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 
 from scratchnet.engines.compiled import records as r
+from scratchnet.engines.compiled.elementwise import ACTIVATIONS, LOSSES
+from scratchnet.engines.compiled.optimizer import OPTIMIZERS
 from scratchnet.engines.compiled.records import Net
 from scratchnet.engines.compiled.vector import WIDTH_16, WIDTH_52, WIDTH_64
 from scratchnet.engines.contract import Array, Plan
@@ -27,23 +28,9 @@ either."""
 PARALLEL_WORK = 1_000_000
 """Multiplications above the first layer in a batch, from which on threads divide them."""
 
-ACTIVATIONS = {
-    "linear": r.LINEAR,
-    "relu": r.RELU,
-    "sigmoid": r.SIGMOID,
-    "tanh": r.TANH,
-    "softmax": r.SOFTMAX,
-}
-LOSSES = {
-    "softmax_cross_entropy": r.SOFTMAX_CE,
-    "normalized_cross_entropy": r.NORMALIZED_CE,
-    "clipped_cross_entropy": r.CLIPPED_CE,
-    "mean_squared_error": r.SQUARED_ERROR,
-}
-
 
 def check(plan: Plan) -> None:
-    """Refuses a plan with something that is not in the tables above.
+    """Refuses a plan with something that is not in the tables of `elementwise` or `optimizer`.
 
     Raises:
         ValueError: naming what is not known.
@@ -57,8 +44,8 @@ def check(plan: Plan) -> None:
         raise ValueError(f"loss={plan.loss!r}: expected one of {[*LOSSES]}.")
     if plan.reads not in ("Z", "A"):
         raise ValueError(f"reads={plan.reads!r}: expected 'Z' or 'A'.")
-    if plan.optimizer not in ("sgd", "adam"):
-        raise ValueError(f"optimizer={plan.optimizer!r}: expected 'sgd' or 'adam'.")
+    if plan.optimizer not in OPTIMIZERS:
+        raise ValueError(f"optimizer={plan.optimizer!r}: expected one of {[*OPTIMIZERS]}.")
 
 
 def round_up(n: int, multiple: int) -> int:
@@ -68,19 +55,6 @@ def round_up(n: int, multiple: int) -> int:
     32
     """
     return -(-n // multiple) * multiple
-
-
-def _optimizer(name: str, constants: Mapping[str, Any]) -> tuple[int, list[str], list[float]]:
-    """The optimizer's code, the slots it needs in the order of Net's, and Net's constants."""
-    names = ("one_minus_beta_1", "one_minus_beta_2", "epsilon", "momentum")
-    numbers = [float(constants.get(name, 0) or 0) for name in names]
-    if name == "adam":
-        if constants.get("amsgrad"):
-            return r.AMSGRAD, ["m", "v", "v_hat"], numbers
-        return r.ADAM, ["m", "v"], numbers
-    if not constants.get("momentum"):
-        return r.SGD, [], numbers
-    return (r.NESTEROV if constants.get("nesterov") else r.MOMENTUM), ["velocity"], numbers
 
 
 def _panels(outputs: int, itemsize: int) -> list[int]:
@@ -110,7 +84,7 @@ class Layout:
         self.layers = np.zeros((len(plan.layers) + 1, 11), np.int64)
         parameters = self._lay_out_weights()
         self.blocks, self.chunks = _blocks(int(self.layers[0, r.ROWS]), compressed)
-        code, self.slots, self.constants = _optimizer(plan.optimizer, plan.constants)
+        code, self.slots, self.constants = OPTIMIZERS[plan.optimizer](plan.constants)
         stride = 2 * 64 // self.dtype.itemsize
         samples = round_up(batch, stride)
         after = parameters * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row

@@ -7,15 +7,14 @@ Adam's quotient is a reciprocal refined from an estimate, because a core has a s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from scratchnet.engines.compiled.records import (
-    ADAM,
-    AMSGRAD,
     FULL_COLUMNS,
-    NESTEROV,
     ROWS,
-    SGD,
     START,
     TAIL_COLUMNS,
     jitted,
@@ -31,9 +30,34 @@ from scratchnet.engines.compiled.vector import (
     sqrt,
     store,
     sum_lanes,
+    where_ge,
     where_lt,
     zeros,
 )
+
+SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD = range(5)
+
+Rule = tuple[int, tuple[str, ...], tuple[float, float, float, float]]
+"""A code, its slots in the order of memory, and the constants of `Net`: c1, c2, epsilon, momentum.
+"""
+
+
+def _sgd(constants: Mapping[str, Any]) -> Rule:
+    momentum = float(constants.get("momentum", 0))
+    code = NESTEROV if constants.get("nesterov") else MOMENTUM
+    return (code, ("momentum",), (0, 0, 0, momentum)) if momentum else (SGD, (), (0, 0, 0, 0))
+
+
+def _adam(constants: Mapping[str, Any]) -> Rule:
+    names = ("one_minus_beta_1", "one_minus_beta_2", "epsilon")
+    c1, c2, epsilon = (float(constants[name]) for name in names)
+    if constants.get("amsgrad"):
+        return AMSGRAD, ("momentum", "velocity", "velocity_hat"), (c1, c2, epsilon, 0)
+    return ADAM, ("momentum", "velocity"), (c1, c2, epsilon, 0)
+
+
+OPTIMIZERS: dict[str, Callable[[Mapping[str, Any]], Rule]] = {"sgd": _sgd, "adam": _adam}
+"""From a plan's constants to its rule."""
 
 
 @jitted
@@ -41,6 +65,12 @@ def hyperparameters(net, rate):
     """What `update_weights` is told: the optimizer, this batch's rate, and the net's constants."""
     c = net.constants
     return net.optimizer, c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4], c[5]
+
+
+@jitted
+def maximum(x, y):
+    """The larger one; NaN where one of them is, as `np.maximum`."""
+    return where_ge(x, x, where_lt(y, x, x, y), x)
 
 
 @jitted
@@ -62,7 +92,7 @@ def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
             store(M, i + 2 * slot_stride, v)
             if code == AMSGRAD:
                 v_hat = load(M, i + 3 * slot_stride, g)
-                v = where_lt(v, v_hat, v_hat, v)
+                v = maximum(v_hat, v)
                 store(M, i + 3 * slot_stride, v)
             w = fma(-(m * splat(rate, g)), reciprocal(sqrt(v) + splat(epsilon, g)), w)
         else:

@@ -47,10 +47,6 @@ SMALLEST_GRADIENT = 1e-30
 ZERO, ONE, TRUE = np.int64(0), np.int64(1), np.bool_(True)
 """As arguments: a plain 0 has a type of its own, for which the callee would be compiled anew."""
 
-LINEAR, RELU, SIGMOID, TANH, SOFTMAX = range(5)
-SOFTMAX_CE, NORMALIZED_CE, CLIPPED_CE, SQUARED_ERROR = range(4)
-SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD = range(5)
-
 # columns of Net.layers
 INPUTS, OUTPUTS, BIAS, ROWS, ACTIVATION, FIRST_PANEL, FIRST_STRIP, Z, DZ, DZ_TRANSPOSED, COLUMNS = (
     range(11)
@@ -81,17 +77,17 @@ class Net(NamedTuple):
     chunks: Any
     """int64 (CHUNKS + 1,): the blocks of each chunk."""
     constants: Any
-    """1 - beta_1, 1 - beta_2, epsilon, momentum, and the thresholds of m and v below which they
-    are taken as 0."""
+    """Two decay rates as the optimizer's rule takes them, epsilon, momentum, and the thresholds of
+    first and second moments below which they are taken as 0."""
     active: Any
     """Of four inputs of the first layer each: whether one has an entry or a moment. What has not,
     cannot move."""
     loss: int
-    """SOFTMAX_CE and so on."""
+    """A code of `elementwise.LOSSES`."""
     reads_outputs: bool
     """The loss is a function of A, else of Z."""
     optimizer: int
-    """SGD and so on."""
+    """A code of `optimizer.py`."""
     slot_stride: int
     """From parameters to their first moments, and from those to the second."""
     panel_stride: int

@@ -23,7 +23,8 @@ from numba.core import event
 from scratchnet.engines.compiled import cache, sparse, step
 from scratchnet.engines.compiled import records as r
 from scratchnet.engines.compiled.cache import CompileNotice
-from scratchnet.engines.compiled.layout import ACTIVATIONS, LOSSES, Layout, check, round_up
+from scratchnet.engines.compiled.elementwise import ACTIVATIONS, LOSSES
+from scratchnet.engines.compiled.layout import Layout, check, round_up
 from scratchnet.engines.compiled.records import BatchRun, DenseSamples, Net, SparseSamples, Targets
 from scratchnet.engines.compiled.threads import (
     ABORT,
@@ -236,13 +237,12 @@ class Session:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: expected 1 or more.")
         self.switches = switches or Switches()
-        dense, self.targets, self.samples = _data(plan, X, T, weights)
+        self._dense, self.targets, self.samples = _data(plan, X, T, weights)
         self.batch_size, self.mean, self.theta = int(batch_size), mean, theta
         self.threads = threads_allowed(threads)
-        self.density = density(dense.data)
-        self.compressed = self.switches.zeros and _may_compress(plan, theta, dense.data)
-        batch = min(self.batch_size, max(1, self.samples))
-        self.layout = Layout(plan, batch, self.threads, self.compressed)
+        self.density = density(self._dense.data)
+        self.compressed = self.switches.zeros and _may_compress(plan, theta, self._dense.data)
+        self.layout = self._layout(plan)
         for name in self.layout.slots:
             if name not in slots:
                 raise ValueError(f"slots has {sorted(slots)}: {plan.optimizer} needs {name!r}.")
@@ -253,14 +253,22 @@ class Session:
                     f"{name} is {array.dtype} {array.shape}: expected {self.layout.dtype} "
                     f"({self.layout.size},) for these layers."
                 )
-        self.net = self.layout.net(TINY if self.switches.flush else 0.0, self.switches.aligned)
-        self._nonzero = np.ones(self.layout.layers[0, r.ROWS], np.bool_)
-        self.data: DenseSamples | SparseSamples = dense
-        if self.compressed:
-            self.data = _compressed(self.layout, self.net, dense, self.samples, self._nonzero)
+        self._allocate()
         self._progress = np.zeros(1, np.int64)
         self._lag, self._solo, self._batches_per_call = 0, 0, 1
         self.push()
+
+    def _layout(self, plan: Plan) -> Layout:
+        batch = min(self.batch_size, max(1, self.samples))
+        return Layout(plan, batch, self.threads, self.compressed)
+
+    def _allocate(self) -> None:
+        """The private memory, and the samples in the form that the layout is for."""
+        self.net = self.layout.net(TINY if self.switches.flush else 0.0, self.switches.aligned)
+        self._nonzero = np.ones(self.layout.layers[0, r.ROWS], np.bool_)
+        self.data: DenseSamples | SparseSamples = self._dense
+        if self.compressed:
+            self.data = _compressed(self.layout, self.net, self._dense, self.samples, self._nonzero)
 
     def _pairs(self) -> list[tuple[Array, Array]]:
         """The caller's matrices with the private ones."""
@@ -270,6 +278,10 @@ class Session:
 
     def push(self) -> None:
         """Takes the caller's theta and slots anew, as after a callback that changed them."""
+        if self.compressed and not np.isfinite(self.theta).all():  # 0 times such a weight is NaN
+            self.compressed = False
+            self.layout = self._layout(self.layout.plan)
+            self._allocate()
         for model, private in self._pairs():
             private[:] = model
         # An input that is always 0, without moments, has a step of exactly 0 (unless 0 / 0).
@@ -397,7 +409,7 @@ class Session:
 
     def close(self) -> None:
         """Lets go of the private arrays."""
-        del self.net, self.data, self.targets
+        del self.net, self.data, self.targets, self._dense
 
 
 def open(*args: Any, **kwargs: Any) -> Session:
