@@ -21,7 +21,7 @@ from scratchnet.losses import Loss
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
 from scratchnet.optimizers import OPTIMIZERS
-from scratchnet.support import through_float32
+from scratchnet.support import through_float32, unwarned
 
 SECONDS_PER_CALL = 0.1
 """Seconds of training between two looks at Ctrl-C and the progress bar."""
@@ -170,19 +170,6 @@ class Runner:
         self.meters.update(batch, loss, outputs)
         self.loss = float(loss)
         return at + 1, "" if math.isfinite(loss) else trouble_of(loss)
-
-
-def unwarned() -> np.errstate:
-    """Without NumPy's warnings: what overflows or is 0 / 0 ends in a loss that `fit` checks.
-
-    Whoever asked for more than a warning, by `np.seterr(all="raise")` say, still gets it.
-
-    >>> with unwarned():
-    ...     (np.array([0.0]) / 0).tolist()
-    [nan]
-    """
-    warned: Any = {kind: "ignore" for kind, how in np.geterr().items() if how == "warn"}
-    return np.errstate(**warned)
 
 
 def trouble_of(loss: Any) -> str:

@@ -79,12 +79,12 @@ def linear_backward(dA: Array, Z: Array, A: Array) -> Array:
 
 
 def relu(Z: Array) -> Array:
-    """A = max(Z, 0).
+    """A = max(Z, 0), and NaN where Z is.
 
     >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 2.0]
     """
-    return np.where(Z.real > 0, Z, np.zeros_like(Z))
+    return np.where(Z.real <= 0, np.zeros_like(Z), Z)
 
 
 def relu_backward(dA: Array, Z: Array, A: Array) -> Array:
