@@ -273,7 +273,7 @@ class MonitorCallback(Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        groups = model.metrics_asked, getattr(model, "metrics_made", ((), ()))
+        groups = (getattr(model, name, ((), ())) for name in ("metrics_asked", "metrics_made"))
         known = metrics.directions(*(itertools.chain(*group) for group in groups))
         if self.mode == "auto":
             rises = known.get(self.monitor.removeprefix("val_"))

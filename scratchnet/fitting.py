@@ -25,7 +25,7 @@ from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.optimizers import OPTIMIZERS
 from scratchnet.rescue import Kept
-from scratchnet.support import through_float32
+from scratchnet.support import through_float32, unwarned
 
 SECONDS_PER_CALL = 0.1
 """Seconds of training between two looks at Ctrl-C and the progress bar."""
@@ -241,19 +241,6 @@ class Runner:
                 self.kept.restore()
                 return again, found
         return at, trouble
-
-
-def unwarned() -> np.errstate:
-    """Without NumPy's warnings: what overflows or is 0 / 0 ends in a loss that `fit` checks.
-
-    Whoever asked for more than a warning, by `np.seterr(all="raise")` say, still gets it.
-
-    >>> with unwarned():
-    ...     (np.array([0.0]) / 0).tolist()
-    [nan]
-    """
-    warned: Any = {kind: "ignore" for kind, how in np.geterr().items() if how == "warn"}
-    return np.errstate(**warned)
 
 
 def trouble_of(loss: Any) -> str:

@@ -105,7 +105,7 @@ class Layer(Part):
         # In a circle a model may have handed out its views before: those stay.
         vars(self).update(state | vars(self))
 
-    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Initializer]]:
+    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Callable[..., Array]]]:
         """The shape and the initializer of each parameter, in the order of `get_weights()`."""
         return {}
 
@@ -129,6 +129,11 @@ class Layer(Part):
     def get_config(self) -> dict[str, Any]:
         """The arguments, as JSON takes them, that make this layer again."""
         return {"name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """A new layer by the arguments that `get_config` returned."""
+        return cls(**config)
 
     @property
     def built(self) -> bool:
@@ -263,14 +268,15 @@ class Dense(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
-    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Initializer]]:
+    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Callable[..., Array]]]:
         if len(input_shape) != 1:
             raise ValueError(
                 f"Dense got samples of shape {input_shape}: expected one axis of features. "
                 "Put a Flatten before it."
             )
-        kernel = {"kernel": ((input_shape[0], self.units), self.kernel_initializer)}
-        return kernel | ({"bias": ((self.units,), self.bias_initializer)} if self.use_bias else {})
+        kernel, bias = map(initializers.drawn, (self.kernel_initializer, self.bias_initializer))
+        specs = {"kernel": ((input_shape[0], self.units), kernel), "bias": ((self.units,), bias)}
+        return specs if self.use_bias else {"kernel": specs["kernel"]}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (self.units,)

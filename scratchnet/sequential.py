@@ -780,6 +780,13 @@ class Sequential(Network):
                 stacklevel=3,
             )
             self.engine = reference.ENGINE
+        if output == (1,) and self.loss.family == "categorical_crossentropy":
+            warnings.warn(
+                f"loss {self.loss.name!r} with one output is 0 whatever the model does: for two "
+                "classes take 'binary_crossentropy'.",
+                SyntaxWarning,
+                stacklevel=3,
+            )
         objective = Objective(self.loss, self.layers[-1].activation, self.engine)
         for metric in itertools.chain(*self._chosen(data.y, output)):
             metrics_room.check(metric, data.y, output)
