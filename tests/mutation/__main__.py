@@ -14,28 +14,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from scratchnet.app import markers
-
 from . import report, suite
 from .rules import RULES, reason
+from .suite import Suite
 
-FILES = (
-    "engines/reference.py",
-    "activations.py",
-    "initializers.py",
-    "layers.py",
-    "losses/loss.py",
-    "losses/dense_targets.py",
-    "objective.py",
-    "optimizers.py",
-    "model.py",
-)
-"""The core, all of it."""
-FOLDER = Path(tempfile.gettempdir(), "scratchnet-mutation")
 console = Console(stderr=True)
 
 
-def prepare(folder: Path, fresh: bool) -> Any:
+def prepare(folder: Path, fresh: bool, chosen: Suite) -> Any:
     """A copy of the tree and a session for it, with earlier verdicts on code that is the same."""
     from cosmic_ray.commands.init import init
     from cosmic_ray.work_db import WorkDB
@@ -45,14 +31,14 @@ def prepare(folder: Path, fresh: bool) -> Any:
     suite.copy(tree)
     session = WorkDB(folder / "session.sqlite", WorkDB.Mode.create)
     before = json.loads(known.read_text()) if known.exists() and not fresh else {}
-    now = {name: fingerprint(tree / "scratchnet" / name) for name in FILES}
+    now = {name: fingerprint(tree / "scratchnet" / name) for name in chosen.files}
     verdicts = dict(session.results)
     kept = {
         identity(item): verdicts[item.job_id]
         for item in session.work_items
         if item.job_id in verdicts
     }
-    init([tree / "scratchnet" / name for name in FILES], session, {})
+    init([tree / "scratchnet" / name for name in chosen.files], session, {})
     left_out: dict[str, list[str]] = {rule: [] for rule in RULES}
     for item in session.work_items:
         (mutation,) = item.mutations
@@ -96,7 +82,7 @@ def is_text(node: ast.AST) -> bool:
     )
 
 
-def execute(session: Any, tree: Path, again: bool) -> None:
+def execute(session: Any, tree: Path, again: bool, chosen: Suite) -> None:
     """Every mutant that has no verdict yet; with `again`, unexplained survivors as well."""
     from cosmic_ray.mutating import use_mutation
     from cosmic_ray.plugins import get_operator
@@ -115,7 +101,7 @@ def execute(session: Any, tree: Path, again: bool) -> None:
         (mutation,) = item.mutations
         operator = get_operator(mutation.operator_name)(**mutation.operator_args)
         with use_mutation(mutation.module_path, operator, mutation.occurrence) as (before, after):
-            outcome = suite.run(tree)
+            outcome = suite.run(tree, chosen, identity(item)[0])
         verdict = TestOutcome.SURVIVED if outcome.kind == "passed" else TestOutcome.KILLED
         diff = json.dumps(changed(before, after))
         session.set_result(
@@ -136,7 +122,12 @@ def changed(before: str, after: str) -> tuple[str, str]:
 
 
 def main(
-    folder: Annotated[Path, typer.Option(help="Where the copy and the session are kept.")] = FOLDER,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the copy and the session are kept.")
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="The compiled kernels, not the core.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier verdicts.")] = False,
     survivors: Annotated[
         bool, typer.Option("--survivors", help="Run unexplained survivors once more.")
@@ -146,23 +137,27 @@ def main(
     ] = False,
     readme: Annotated[bool, typer.Option(help="Rewrite the table in docs/proof.md.")] = True,
 ) -> None:
-    """Mutation testing of the core; status 1 if a survivor is not explained or the score is low."""
+    """Mutation testing; status 1 if a survivor is not explained or the score is low."""
     if find_spec("cosmic_ray") is None:
         raise typer.BadParameter("cosmic-ray is missing: pip install 'cosmic-ray>=8.3,<9'")
+    chosen = suite.COMPILED if compiled else suite.CORE
+    folder = folder or Path(tempfile.gettempdir(), f"scratchnet-mutation-{chosen.name}")
     folder.mkdir(parents=True, exist_ok=True)
-    session = prepare(folder, fresh)
-    passed, seconds = suite.cold(folder / "tree")
+    session = prepare(folder, fresh, chosen)
+    passed, seconds = suite.cold(folder / "tree", chosen)
     typer.echo((folder / "tree" / "said.txt").read_text())
     console.print(f"the suite without a mutant, interpreter and all: {seconds:.1f} s of CPU")
     if only_suite or not passed:
         raise typer.Exit(0 if passed else 1)
-    suite.preload()
-    execute(session, folder / "tree", survivors)
-    found = report.collect(session, FILES, seconds)
-    report.RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    suite.preload(chosen)
+    execute(session, folder / "tree", survivors, chosen)
+    found = report.collect(session, chosen, seconds)
+    chosen.result.write_text(json.dumps(found, indent=1) + "\n")
     typer.echo(report.table(found))
     if readme:
-        markers.rewrite(suite.ROOT / "docs" / "proof.md", "mutation", report.table(found))
+        from scratchnet.app import markers  # no fork above may have the unchanged package
+
+        markers.rewrite(suite.ROOT / "docs" / "proof.md", chosen.block, report.table(found))
     wrong = report.faults(found)
     for fault in wrong:
         console.print(fault, markup=False, soft_wrap=True)

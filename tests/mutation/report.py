@@ -11,17 +11,16 @@ from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
-from . import suite
 from .rules import RULES
+from .suite import Suite
 from .survivors import KNOWN
 
-RESULT = suite.ROOT / "benchmarks" / "results" / "mutation.json"
 ENOUGH = 0.95
 
 
-def collect(session: Any, files: tuple[str, ...], seconds: float) -> dict[str, Any]:
+def collect(session: Any, chosen: Suite, seconds: float) -> dict[str, Any]:
     """A session's verdicts as plain data; `seconds` is what the suite takes without a mutant."""
-    results = dict(session.results)
+    results, files = dict(session.results), chosen.files
     counts: dict[str, Counter[str]] = {name: Counter() for name in files}
     left_out: Counter[str] = Counter()
     killers: Counter[str] = Counter()
@@ -45,10 +44,12 @@ def collect(session: Any, files: tuple[str, ...], seconds: float) -> dict[str, A
     del killers[""]
     return {
         "tool": f"cosmic-ray {version('cosmic-ray')}",
-        "suite": [*suite.TESTS, *suite.DOCTESTS],
+        "suite": [*chosen.tests, *chosen.doctests],
         "seconds of CPU": round(seconds, 1),
         "left out": {
-            rule: {"mutants": left_out[rule], "why": text} for rule, text in RULES.items()
+            rule: {"mutants": left_out[rule], "why": text}
+            for rule, text in RULES.items()
+            if left_out[rule]
         },
         "files": {name: dict(counted) for name, counted in counts.items()},
         "killed by": dict(killers.most_common()),
@@ -72,7 +73,8 @@ def faults(found: dict[str, Any]) -> list[str]:
     wrong += [
         f"survivors.py explains a mutant that does not survive: {known.file}: {known.after}"
         for known in KNOWN
-        if not any(
+        if known.file in found["files"]
+        and not any(
             known.explains(one["file"], one["before"], one["after"]) for one in found["survivors"]
         )
     ]

@@ -14,6 +14,7 @@ BITWISE = {"RShift", "LShift", "BitOr", "BitAnd", "BitXor", "Invert"}
 
 RULES = {
     "annotation": "in a type annotation, which is never evaluated",
+    "prefetch": "in what only asks for memory ahead of time: no number depends on it",
     "bits": "an arithmetic operator for one on bits or the reverse: a TypeError wherever it is met",
     "twice": "+x for -x: the same as x for -x, which is run",
     "identity": "`is` for `==` and the like: with Python's interned constants mostly the same",
@@ -32,8 +33,9 @@ def reason(source: str, operator: str, start: tuple[int, int]) -> str | None:
     >>> reason("y = 2 * x", "core/ReplaceBinaryOperator_Mul_Div", (1, 6)) is None
     True
     """
-    if any(first <= start < last for first, last in annotations(source)):
-        return "annotation"
+    for rule, spans in (("annotation", annotations(source)), ("prefetch", prefetches(source))):
+        if any(first <= start < last for first, last in spans):
+            return rule
     kind, *words = operator.split("/")[1].split("_")
     if kind == "ReplaceComparisonOperator" and words[1] in ("Is", "IsNot"):
         return None if words[0] in ("Is", "IsNot") else "identity"
@@ -54,7 +56,20 @@ def annotations(source: str) -> tuple[Span, ...]:
     return tuple(place(field, lines) for field in fields if isinstance(field, ast.expr))
 
 
-def place(node: ast.expr, lines: list[str]) -> Span:
+@cache
+def prefetches(source: str) -> tuple[Span, ...]:
+    """The body of the function that prefetches a batch, and its calls."""
+    lines, name = source.splitlines(), "prefetch_batch"
+    found: list[ast.expr | ast.stmt] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            found += node.body
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            found += [node] if node.func.id == name else []
+    return tuple(place(node, lines) for node in found)
+
+
+def place(node: ast.expr | ast.stmt, lines: list[str]) -> Span:
     """Where a node stands, in characters: `ast` counts bytes."""
 
     def column(line: int, offset: int) -> int:
