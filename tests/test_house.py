@@ -16,7 +16,7 @@ SOURCES = sorted((ROOT / "scratchnet").rglob("*.py"))
 CODE = [*SOURCES, *sorted((ROOT / "keras_ref").rglob("*.py"))]
 EVERYTHING = [*CODE, *sorted((ROOT / "benchmarks").rglob("*.py"))]
 NAMED = [path for path in EVERYTHING if "scratchnet/testing/" not in path.as_posix()]
-"""Whose names are held apart; `testing` judges strangers' layers and optimizers, and calls them so."""
+"""Whose names are held apart; `testing` judges strangers' layers and calls them so."""
 
 FLOORS = (
     # From the ground up: a room imports rooms of lower floors, and within itself what it likes as
