@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.config import floatx
-from scratchnet.engines import Array
+from scratchnet.engines.contract import Array
 from scratchnet.support import check_choice, reject_unsupported
 
 Shape = tuple[int, ...]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.config import floatx
-from scratchnet.engines import Array
+from scratchnet.engines.contract import Array
 from scratchnet.registry import instance, serialized
 from scratchnet.support import generator
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from scratchnet import activations, checks, initializers
 from scratchnet.checks import NotBuiltError, Shape, check_count
-from scratchnet.engines import Array, Engine
+from scratchnet.engines.contract import Array, Engine
 from scratchnet.initializers import Initializer
 from scratchnet.support import SETTLED, Part, only, reject_unsupported, through_float32
 

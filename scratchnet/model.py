@@ -18,7 +18,8 @@ import numpy as np
 
 from scratchnet import config
 from scratchnet.checks import Examples, Shape
-from scratchnet.engines import Array, Engine, reference
+from scratchnet.engines import reference
+from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
 from scratchnet.layers import Input, Layer, Params
 from scratchnet.objective import Objective

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from scratchnet.engines import Array, Engine, LossFunction, reference
+from scratchnet.engines import reference
+from scratchnet.engines.contract import Array, Engine, LossFunction
 
 
 class LossDescription(Protocol):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet.engines import Array, Engine
+from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
 from scratchnet.support import SETTLED, Part, check_choice, only, through_float32
 

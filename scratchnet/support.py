@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from scratchnet.engines import Array
+from scratchnet.engines.contract import Array
 
 _default = {"rng": np.random.default_rng()}
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from scratchnet.config import float_type
-from scratchnet.engines import Array, LossFunction
+from scratchnet.engines.contract import Array, LossFunction
 from scratchnet.objective import Objective, share
 from scratchnet.support import check_choice, one_hot, same_rank, snake_case, unwarned
 
