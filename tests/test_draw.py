@@ -15,6 +15,7 @@ from results import a_result
 from typer.testing import CliRunner
 
 from scratchnet import config, datasets
+from scratchnet.activations import NAMES
 from scratchnet.app import cli, images, run_folder, run_training
 from scratchnet.app.pages import drawing_page
 from scratchnet.checks import Examples
@@ -24,6 +25,7 @@ from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.objective import Objective
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.sequential import Sequential
+from scratchnet.testing.variants import KINDS, values
 
 pytest_plugins = ["browser"]
 
@@ -252,7 +254,28 @@ def fitting(model):
     return x, y
 
 
+def every_activation():
+    hidden = [Dense(12, name) for name in NAMES]
+    model = stack(Rescaling(1 / 255), Flatten(), *hidden, Dense(10, "softmax"))
+    model.compile("adam", SPARSE)
+    return model
+
+
+def stepped_by(name, everything):
+    """A registered optimizer at its defaults, or with all of its arguments elsewhere."""
+    options = {argument: tried[len(tried) // 2] for argument, tried in values(KINDS[name]).items()}
+
+    def stepped():
+        model = stack(Rescaling(1 / 255), Flatten(), Dense(20, "relu"), Dense(10, "softmax"))
+        model.compile(KINDS[name](**options) if everything else KINDS[name](), SPARSE)
+        return model
+
+    stepped.__name__ = f"{name}, {'all' if everything else 'as it is'}"
+    return stepped
+
+
 STACKS = [usual, deep, amsgrad, small, sigmoids_as_logits, softmax_below, in_float64]
+STACKS += [every_activation, *(stepped_by(name, all_) for name in KINDS for all_ in (False, True))]
 
 
 @pytest.fixture

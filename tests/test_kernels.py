@@ -9,6 +9,8 @@ of their magnitude.
 
 from __future__ import annotations
 
+import copy
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,10 @@ import pytest
 from scratchnet.engines import DenseSpec, Plan
 from scratchnet.engines import reference as ref
 from scratchnet.engines.memory import aligned_zeros
+from scratchnet.optimizers import Optimizer
+from scratchnet.support import through_float32
+from scratchnet.testing.magnitude import CURVED
+from scratchnet.testing.variants import KINDS, values
 
 numba = pytest.importorskip("numba")
 if numba.config.DISABLE_JIT:
@@ -103,8 +109,8 @@ def draw_z(dtype: Any, n: int, K: int, seed: int = 0) -> np.ndarray:
 def forward_bound(name: str, Z: Any, A: Any, K: int, dtype: Any) -> Any:
     """The roundings of each activation's kernel. Where exp(Z) is no normal number it is 0."""
     u, smallest = unit(dtype), Exact(np.finfo(dtype).tiny)
-    if name in ("linear", "relu"):
-        return 0 * A
+    if name not in CURVED:  # a product, which is exact for slopes 0 and 1
+        return u * np.where((A == 0) | (A == Z), 0, np.abs(A))
     if name == "tanh":
         return 6 * u * A.__abs__()
     if name == "sigmoid":  # e is wrong by 4 u, and so may 1 + e be; two more roundings
@@ -116,8 +122,9 @@ def forward_bound(name: str, Z: Any, A: Any, K: int, dtype: Any) -> Any:
 
 def backward_bound(name: str, dA: Any, A: Any, K: int, dtype: Any) -> Any:
     u = unit(dtype)
-    if name in ("linear", "relu"):
-        return 0 * A
+    if name not in CURVED:
+        dZ = ref.ENGINE.activations[name].backward(dA, A, A)  # A has the sign of Z
+        return u * np.where((dZ == 0) | (dZ == dA), 0, np.abs(dZ))
     if name == "tanh":  # A A and 1 - A A and the product
         return 3 * u * np.abs(dA)
     if name == "sigmoid":  # 1 - A and two products
@@ -338,10 +345,45 @@ RATE, C1, C2, EPSILON = 2.0**-7, 0.125, 2.0**-8, 2.0**-23
 """Exact in float32, so that both sides have the same ones."""
 
 
+def other_rules() -> dict[str, Optimizer]:
+    """What else is registered, plain and with every choice of its switches and momenta on."""
+    found: dict[str, Optimizer] = {}
+    for kind in KINDS.values():
+        if kind.rule in ("sgd", "adam"):
+            continue
+        tried = values(kind).items()
+        switches = {name: value[1] for name, value in tried if value[0] in (False, 0.0)}
+        for count in range(len(switches) + 1):
+            for names in combinations(switches, count):
+                options: dict[str, Any] = {name: switches[name] for name in names}
+                found[" ".join([kind.rule, *names])] = kind(**options)
+    return found
+
+
+OTHERS = other_rules()
+
+
+def constants_of(name: str) -> dict[str, Any]:
+    """What an engine is told of one of OTHERS, in numbers that float32 has too."""
+    constants = OTHERS[name].constants()
+    return {k: through_float32(v) if type(v) is float else v for k, v in constants.items()}
+
+
+def apply(name: str, state: dict[str, Any]) -> None:
+    """A step of one of OTHERS in the reference, in place, in whatever dtype the state is."""
+    optimizer, constants = copy.copy(OTHERS[name]), constants_of(name)
+    optimizer.slots = {key: state[key] for key in optimizer.slot_names()}
+    optimizer.constants = lambda: constants  # type: ignore[method-assign]
+    optimizer.update(ref.ENGINE, state["theta"], state["g"], RATE)
+
+
 def plan_for(name: str, dtype: Any, inputs: int = 5, outputs: int = 4, bias: bool = True) -> Plan:
+    layers = (DenseSpec(inputs, outputs, bias, "linear"),)
+    if name in OTHERS:
+        rule, constants = OTHERS[name].rule, constants_of(name)
+        return Plan(dtype, 1.0, 0.0, layers, "mean_squared_error", "A", rule, constants)
     kind, constants = OPTIMIZERS[name]
     adam = {"one_minus_beta_1": C1, "one_minus_beta_2": C2, "epsilon": EPSILON}
-    layers = (DenseSpec(inputs, outputs, bias, "linear"),)
     known = constants | (adam if kind == "adam" else {})
     return Plan(dtype, 1.0, 0.0, layers, "mean_squared_error", "A", kind, known)
 
@@ -356,51 +398,82 @@ def draw_state(name: str, dtype: Any, size: int, seed: int) -> dict[str, np.ndar
         return values.astype(dtype)
 
     state = {"theta": some(-3, 1), "g": some(-6, 2)}
+    if name in OTHERS:  # slots as some steps leave them: what is a square is none of ours to know
+        slots = {key: np.zeros(size) for key in OTHERS[name].slot_names()}
+        for _ in range(3):
+            apply(name, {"theta": np.zeros(size), "g": some(-4, 1).astype(float), **slots})
+        return state | {key: slot.astype(dtype) for key, slot in slots.items()}
     if OPTIMIZERS[name][0] == "adam":
-        state |= {"m": some(-6, 1), "v": np.abs(some(-8, 2))}
+        state |= {"momentum": some(-6, 1), "velocity": np.abs(some(-8, 2))}
         if name == "amsgrad":
-            state["v_hat"] = np.abs(some(-8, 2))
+            state["velocity_hat"] = np.abs(some(-8, 2))
     elif name != "sgd":
-        state["velocity"] = some(-6, 0)
+        state["momentum"] = some(-6, 0)
     return state
 
 
 def exact_step(name: str, state: dict[str, Any]) -> dict[str, Any]:
     """The reference's step in long double."""
     after = {key: array.astype(Exact) for key, array in state.items()}
+    if name in OTHERS:
+        apply(name, after)
+        return after
     if OPTIMIZERS[name][0] == "adam":
-        slots = after["m"], after["v"], after.get("v_hat")
+        slots = after["momentum"], after["velocity"], after.get("velocity_hat")
         ref.adam(after["theta"], after["g"], *slots, RATE, C1, C2, EPSILON)
     else:
         constants = OPTIMIZERS[name][1]
         momentum, nesterov = constants["momentum"], constants["nesterov"]
-        ref.sgd(after["theta"], after["g"], after.get("velocity"), RATE, momentum, nesterov)
+        ref.sgd(after["theta"], after["g"], after.get("momentum"), RATE, momentum, nesterov)
     return after
+
+
+ROUNDINGS = 12
+"""Of one step: up to 8 u in the reciprocal of a root, and 4 in products and sums."""
+
+
+def sensitivity(name: str, before: Any, after: Any, u: Any) -> dict[str, Any]:
+    """Each rounding changes a number by u, and reaches the result as such a change of what goes
+    into the step does, or one of the result itself."""
+    bounds = {key: u * np.abs(array) for key, array in after.items() if key != "g"}
+    for moved in before:
+        nearby = {key: array.astype(Exact) for key, array in before.items()}
+        nearby[moved] *= 1 + 2.0**-20  # far above long double's own roundings
+        apply(name, nearby)
+        for key in bounds:
+            bounds[key] = bounds[key] + ROUNDINGS * u * np.abs(nearby[key] - after[key]) * 2.0**20
+    return bounds
 
 
 def step_bounds(name: str, before: Any, after: Any, dtype: Any) -> dict[str, Any]:
     """Roundings of the optimizer's kernel, for weights and slots."""
     u = unit(dtype)
+    if name in OTHERS:
+        return sensitivity(name, before, after, u)
     wide = {key: array.astype(Exact) for key, array in before.items()}
     change = np.abs(wide["g"] * RATE)
     own = u * np.abs(after["theta"])
     if OPTIMIZERS[name][0] == "sgd":
         if name == "sgd":
             return {"theta": own + u * change}
-        carried = np.abs(wide["velocity"]) * 0.875
-        of_velocity = u * (carried + change + np.abs(after["velocity"]))
+        carried = np.abs(wide["momentum"]) * 0.875
+        of_u = u * (carried + change + np.abs(after["momentum"]))
         if name == "momentum":
-            return {"velocity": of_velocity, "theta": own + of_velocity}
-        ahead = np.abs(after["velocity"]) * 0.875
-        return {"velocity": of_velocity, "theta": own + of_velocity + u * (3 * ahead + 3 * change)}
-    of_m = u * (np.abs(wide["g"] - wide["m"]) * C1 + np.abs(after["m"]))
-    of_v = u * (np.abs(wide["g"] ** 2 - wide["v"]) * C2 + after["v"])
-    v = after.get("v_hat", after["v"])
+            return {"momentum": of_u, "theta": own + of_u}
+        ahead = np.abs(after["momentum"]) * 0.875
+        return {"momentum": of_u, "theta": own + of_u + u * (3 * ahead + 3 * change)}
+    of_m = u * (np.abs(wide["g"] - wide["momentum"]) * C1 + np.abs(after["momentum"]))
+    of_v = u * (np.abs(wide["g"] ** 2 - wide["velocity"]) * C2 + after["velocity"])
+    v = after.get("velocity_hat", after["velocity"])
     root = np.sqrt(v)
-    moved = RATE * np.abs(after["m"]) / (root + EPSILON)
+    moved = RATE * np.abs(after["momentum"]) / (root + EPSILON)
     rough = 8 * u + of_v / np.where(v > 0, 2 * v, 1)
-    bounds = {"m": of_m, "v": of_v, "theta": own + moved * rough + RATE * of_m / (root + EPSILON)}
-    return bounds | ({"v_hat": of_v} if name == "amsgrad" else {})
+    bounds = {
+        "momentum": of_m,
+        "velocity": of_v,
+        "theta": own + moved * rough + RATE * of_m / (root + EPSILON),
+    }
+    return bounds | ({"velocity_hat": of_v} if name == "amsgrad" else {})
 
 
 @numba.njit
@@ -434,7 +507,7 @@ def update(name: str, state: dict[str, np.ndarray], threshold: float = ref.TINY)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, *OTHERS])
 def test_optimizers_are_the_references(name: str, dtype: Any) -> None:
     """`update_weights` against the reference's `adam` and `sgd`, from one state in mid-training."""
     for seed in range(3):
@@ -446,7 +519,7 @@ def test_optimizers_are_the_references(name: str, dtype: Any) -> None:
         assert verdict == 0 and (after["g"] == 0).all()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, *OTHERS])
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
 def test_an_update_tells_of_weights_that_are_not_finite(name: str, number: float) -> None:
     """Whichever it is; and a NaN in a slot reaches the weight, as in the reference."""
@@ -470,15 +543,17 @@ def test_moments_below_their_thresholds_are_0() -> None:
     state = draw_state("adam", DTYPES[1], 16, 0)
     state["g"][:] = 0
     threshold = (1e-8 * EPSILON) ** 2
-    state["m"][:3] = np.array([0.99, 1.01, -0.99]) * ref.TINY / (1 - C1)
-    state["v"][:2] = np.array([0.99, 1.01]) * threshold / (1 - C2)
+    state["momentum"][:3] = np.array([0.99, 1.01, -0.99]) * ref.TINY / (1 - C1)
+    state["velocity"][:2] = np.array([0.99, 1.01]) * threshold / (1 - C2)
     after, _ = update("adam", state)
-    assert after["m"][0] == 0 and after["m"][1] >= ref.TINY and after["m"][2] == 0
-    assert after["v"][0] == 0 and after["v"][1] >= threshold
+    assert (
+        after["momentum"][0] == 0 and after["momentum"][1] >= ref.TINY and after["momentum"][2] == 0
+    )
+    assert after["velocity"][0] == 0 and after["velocity"][1] >= threshold
     exact = exact_step("adam", state)
-    assert exact["m"][0] == 0 and exact["m"][1] > 0 and exact["m"][2] == 0
+    assert exact["momentum"][0] == 0 and exact["momentum"][1] > 0 and exact["momentum"][2] == 0
     kept, _ = update("adam", state, threshold=0.0)
-    assert (kept["m"][:3] != 0).all() and (kept["v"][:2] > 0).all()
+    assert (kept["momentum"][:3] != 0).all() and (kept["velocity"][:2] > 0).all()
 
 
 @numba.njit
@@ -530,7 +605,7 @@ def test_a_panel_is_updated_row_by_row(outputs: int, top: int, bottom: int, dtyp
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("outputs", [4, 16, 64, 128])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, *OTHERS])
 def test_one_step_of_a_session_is_the_references(name: str, outputs: int, dtype: Any) -> None:
     """`fused.open(...).epoch` for one batch against `dense`, the squared error and the optimizer.
 

@@ -159,7 +159,7 @@ function showPixels() {
   }
   const z = tape[HEAD.l].z[k];
   const ink = sum(pushed);
-  const straight = HIDDEN.every((layer) => ["relu", "linear"].includes(layer.activation));
+  const straight = HIDDEN.every((layer) => layer.slopes);
   const rest = straight ? "the biases" : "biases and curvature";
   $("sum").textContent = `All pixels together ${signed(ink)}, ${rest} ${signed(z - ink)}: the logit of ${k} is ${plain(z)}.`;
 }
