@@ -204,6 +204,10 @@ COMES_BACK = {
         lambda: network(weighted_metrics=[metrics.BinaryAccuracy("b", threshold=0)], loss="mse"),
         {},
     ),
+    "a metric's dtype": (
+        lambda: network(metrics=[metrics.SparseCategoricalAccuracy(dtype="float64")]),
+        {},
+    ),
     "a metric as a class": (lambda: network(metrics=[metrics.SparseCategoricalAccuracy]), {}),
     "a metric by another spelling": (lambda: network(metrics=["acc", "MSE"], loss="mse"), {}),
     "a metric's function": (

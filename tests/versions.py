@@ -126,9 +126,11 @@ def run(job: Job, folder: Path, tests: list[str]) -> Outcome:
     environment = os.environ | {"NUMBA_CACHE_DIR": str(place / "numba"), "PYTHONPATH": str(ROOT)}
     environment.pop("SCRATCHNET_REQUIRE_ALL", None)
     python = str(place / "bin" / "python")
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     steps = (
         [job.python, "-m", "venv", str(place)],
-        [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *job.requirements],
+        [*pip, *job.requirements],
+        [*pip, "--no-deps", "-e", str(ROOT)],
         [python, "-W", "default", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
     )
     said = ""

@@ -227,8 +227,8 @@ def to_keras(described: dict[str, Any]) -> dict[str, Any]:
             "optimizer": _plain(asked["optimizer"]),
             "loss": _loss(asked["loss"]),
             "loss_weights": None,
-            "metrics": [_metric(metric) for metric in asked["metrics"]],
-            "weighted_metrics": [_metric(metric) for metric in asked["weighted_metrics"]],
+            "metrics": _plain(asked["metrics"]),
+            "weighted_metrics": _plain(asked["weighted_metrics"]),
             "run_eagerly": False,
             "steps_per_execution": 1,
             "jit_compile": "auto",
@@ -259,10 +259,6 @@ def _loss(loss: dict[str, Any]) -> dict[str, Any]:
             "say otherwise. Save the model under a name that ends in .npz."
         )
     return _plain({**loss, "config": config})
-
-
-def _metric(metric: Any) -> Any:
-    return _plain(metric)
 
 
 def _plain(described: Any) -> Any:
@@ -318,11 +314,7 @@ def read_model(file: IO[bytes], size: int) -> State:
         )
     kinds = [str(layer.get("class_name")) for layer in _layers(config)]
     asked = config.get("compile_config")
-    asked = asked if isinstance(asked, dict) else {}
-    for group in ("metrics", "weighted_metrics"):
-        if isinstance(asked.get(group), list):
-            asked[group] = [_metric_here(metric) for metric in asked[group]]
-    optimizer = asked.get("optimizer")
+    optimizer = asked.get("optimizer") if isinstance(asked, dict) else None
     kind = optimizer.get("class_name") if isinstance(optimizer, dict) else None
     own, variables = read_weights(arrays, kinds, kind)
     moved = {f"layers/{i}/{j}": a for i, part in enumerate(own) for j, a in enumerate(part)}
@@ -334,10 +326,6 @@ def read_model(file: IO[bytes], size: int) -> State:
     if isinstance(ours, dict) and "rng" in ours:
         found["rng"] = ours["rng"]
     return State(found, moved | arrays)
-
-
-def _metric_here(metric: Any) -> Any:
-    return metric
 
 
 def _resumed(

@@ -331,32 +331,35 @@ class Reader:
         where = f"{what} {config.get('name')!r}" if config.get("name") else what
         options = {
             key: self._value(item, f"{where}: {key}")
-            for key, item in self._settings(config, what, where).items()
+            for key, item in self._settings(made, config, what, where).items()
         }
         if len(self.problems) > before:
             return None
         return self._make(made, options, f"{where} ({kind})", known)
 
-    def _settings(self, config: dict[str, Any], what: str, where: str) -> dict[str, Any]:
-        """The settings that a constructor is to see; dtypes are the model's own affair."""
+    def _settings(self, made: Any, config: dict[str, Any], what: str, where: str) -> dict[str, Any]:
+        """The settings that a constructor is to see; a layer's dtype is the model's own affair."""
         settings = {}
         for key, item in config.items():
             if key == "dtype":
-                self._dtype(item, what, where)
+                name = self._dtype(item, where)
+                if what == "layer" and name is not None:
+                    self.dtypes.add(name)
+                elif what != "layer" and takes(made, "dtype"):
+                    settings[key] = name
             elif key not in NEUTRAL or item not in NEUTRAL[key]:
                 settings[key] = item
         return settings
 
-    def _dtype(self, dtype: Any, what: str, where: str) -> None:
+    def _dtype(self, dtype: Any, where: str) -> str | None:
         name = dtype
         if isinstance(dtype, dict):  # a DTypePolicy
             inner = dtype.get("config")
-            name = inner.get("name") if isinstance(inner, dict) else None
+            name = inner.get("name") if isinstance(inner, dict) else ""
         if name is not None and name not in FLOATS:
-            return self._problem(f"{where}: dtype {printable(name)}: only {' or '.join(FLOATS)}")
-        if what == "layer" and name is not None:
-            self.dtypes.add(name)
-        return None
+            self._problem(f"{where}: dtype {printable(name)}: only {' or '.join(FLOATS)}")
+            return None
+        return name
 
     def _make(self, kind: Any, options: dict[str, Any], where: str, known: bool) -> Any:
         """`kind(**options)`; every setting that it refuses becomes a problem."""
@@ -376,6 +379,21 @@ class Reader:
         for text in sorted(set(found)) or [str(whole)]:
             self._problem(f"{where}: {text.rstrip('.')}")
         return None
+
+
+def takes(kind: Any, name: str) -> bool:
+    """Whether a class can be called with this argument.
+
+    >>> takes(dict, "a"), takes(layers.Input, "b")
+    (True, False)
+    """
+    if "from_config" in vars(kind):
+        return True
+    try:
+        parameters = inspect.signature(kind).parameters.values()
+    except ValueError:  # of a class in C nothing is known
+        return True
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def _needed(kind: Any, key: str) -> bool:
