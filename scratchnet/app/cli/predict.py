@@ -150,13 +150,15 @@ def load_network(path: Path) -> Sequential:
 def expanded(names: list[str]) -> Iterator[tuple[str, Path]]:
     """Each name as it is to be said, and its path: folders and patterns as what is in them.
 
-    A file in a folder counts if its suffix is one that Pillow reads. A folder or pattern without
-    any comes back itself, and is refused when it is read.
+    A file in a folder counts if its suffix is one of a format that is read. A folder or pattern
+    without any comes back itself, and is refused when it is read.
     """
     from PIL import Image
 
-    suffixes = Image.registered_extensions().items()
-    known = {suffix for suffix, kind in suffixes if kind in Image.OPEN}
+    from scratchnet.app import images
+
+    read = images.formats()
+    known = {end for end, kind in Image.registered_extensions().items() if kind in read}
     for name in names:
         path, inside = Path(name), []
         if path.is_dir():
