@@ -1,7 +1,7 @@
 """What makes the compiled engine fast, each as a switch to turn off and measure.
 
-The names are those of `Switches` in `engines/compiled/fused.py`; one that the engine does not have
-is named and left out. A new switch there needs one line here.
+The names are those of `Switches` in `engines/compiled/session.py`; one that the engine does not
+have is named and left out. A new switch there needs one line here.
 """
 
 from __future__ import annotations

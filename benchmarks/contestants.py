@@ -124,12 +124,12 @@ def ours(threads: int) -> tuple[Contestant, ...]:
     """scratchnet's rows; `threads` is what the machine has."""
     rows = [
         Contestant("scratchnet", "scratchnet, reference engine", {"engine": "reference"}),
-        compiled_engine(1),
+        compiled_contestant(1),
     ]
-    return tuple(rows + ([compiled_engine(threads)] if threads > 1 else []))
+    return tuple(rows + ([compiled_contestant(threads)] if threads > 1 else []))
 
 
-def compiled_engine(threads: int) -> Contestant:
+def compiled_contestant(threads: int) -> Contestant:
     words = f"scratchnet, compiled, {threads} thread{'s' if threads > 1 else ''}"
     return Contestant("scratchnet", words, {"engine": "compiled", "threads": threads})
 

@@ -133,11 +133,11 @@ def _fma_loop() -> tuple[Callable[..., Any], int]:
     """A compiled loop of independent multiply-adds, and the FLOP of one of its turns."""
     from numba import njit
 
-    from scratchnet.engines.compiled.vector import fma, load, store, zeros
+    from scratchnet.engines.compiled.vector import WIDTH_16, fma, load, store, zeros
 
     @njit(nogil=True)
     def loop(A: Any, turns: int) -> None:
-        x = load(A, 0, zeros(A, 1))
+        x = load(A, 0, zeros(A, WIDTH_16))
         a, b, c, d, e, f, g, h, i, j = x, x, x, x, x, x, x, x, x, x
         for _ in range(turns):
             a, b, c, d, e = fma(a, x, x), fma(b, x, x), fma(c, x, x), fma(d, x, x), fma(e, x, x)

@@ -12,19 +12,10 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from scratchnet import Sequential, layers, losses, optimizers
 from scratchnet.engines import Array
-
-KERAS_SLOTS = {
-    "Adam": {
-        "momentum": "_momentums",
-        "velocity": "_velocities",
-        "velocity_hat": "_velocity_hats",
-    },
-    "SGD": {"momentum": "momentums"},
-}
-"""Our slot's name -> the attribute of Keras's optimizer that lists the same arrays."""
 
 
 @contextmanager
@@ -87,6 +78,20 @@ def _loss(loss: losses.Loss) -> keras.losses.Loss:
     return getattr(keras.losses, type(loss).__name__)(**config)
 
 
+def in_two(layer: keras.layers.Layer, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pre-activations and outputs of a layer; of a dense one Keras computes both in one call."""
+    activation = getattr(layer, "activation", None)
+    if activation is None:
+        outputs = layer(inputs)
+        return outputs, outputs
+    layer.activation = None
+    try:
+        Z = layer(inputs)
+    finally:
+        layer.activation = activation
+    return Z, activation(Z)
+
+
 def carry_weights(source: Any, target: Any) -> None:
     """Copy weights from either kind of model to the other; `ValueError` if shapes differ."""
     target.set_weights(source.get_weights())
@@ -99,11 +104,10 @@ def carry_slots(model: Sequential, copy: keras.Sequential) -> None:
     model.optimizer.build(model.theta)  # all 0 if it has not stepped yet: that is carried too
     optimizer.iterations.assign(model.optimizer.iterations)
     optimizer.learning_rate = model.optimizer.learning_rate
-    for name, attribute in KERAS_SLOTS[type(model.optimizer).__name__].items():
-        if name in model.optimizer.slots:  # velocity_hat only with amsgrad
-            arrays = [a for view in model.views(model.optimizer.slots[name]) for a in view.values()]
-            for variable, array in zip(getattr(optimizer, attribute), arrays, strict=True):
-                variable.assign(array)
+    for name, slot in model.optimizer.slots.items():
+        arrays = [array for view in model.views(slot) for array in view.values()]
+        for variable, array in zip(slot_variables(optimizer, name), arrays, strict=True):
+            variable.assign(array)
 
 
 def fetch_slots(copy: keras.Sequential, model: Sequential) -> None:
@@ -117,10 +121,19 @@ def fetch_slots(copy: keras.Sequential, model: Sequential) -> None:
 
 def keras_slots(copy: keras.Sequential, optimizer: optimizers.Optimizer) -> dict[str, Array]:
     """Keras's slots as flat vectors, under our names."""
-    attributes = KERAS_SLOTS[type(optimizer).__name__]
-    return {
-        name: flat(getattr(copy.optimizer, attributes[name])) for name in optimizer.slot_names()
-    }
+    return {name: flat(slot_variables(copy.optimizer, name)) for name in optimizer.slot_names()}
+
+
+def slot_variables(optimizer: keras.optimizers.Optimizer, name: str) -> list[Any]:
+    """Keras's variables of a slot: our names are Keras's, which it lists in the plural.
+
+    Raises:
+        AttributeError: for a slot that Keras's optimizer does not have.
+    """
+    plural = f"{name[:-1]}ies" if name.endswith("y") else f"{name}s"
+    attribute = f"_{plural}" if hasattr(optimizer, f"_{plural}") else plural
+    variables: list[Any] = getattr(optimizer, attribute)
+    return variables
 
 
 def flat(variables: Any) -> Array:

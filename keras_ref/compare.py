@@ -20,7 +20,7 @@ import tensorflow as tf
 from scipy import stats
 
 from keras_ref import bridge
-from keras_ref.lockstep import Report, lockstep
+from keras_ref.lockstep import LockstepReport, lockstep
 from scratchnet import Sequential
 from scratchnet.app import run_training
 from scratchnet.app.run_training import (
@@ -35,7 +35,7 @@ from scratchnet.app.run_training import (
 )
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
-from scratchnet.support import Interruptible
+from scratchnet.process import Interruptible
 
 STEPS = 200
 LIMIT = 1e-12
@@ -144,9 +144,9 @@ def _in_lockstep(
     epoch = -(-len(x) // settings.batch_size)
     progress.begin("float64 lockstep", settings.epochs * epoch)
 
-    seen: list[Report] = []
+    seen: list[LockstepReport] = []
 
-    def on_step(report: Report) -> None:
+    def on_step(report: LockstepReport) -> None:
         seen[:] = [report]
         progress.now(f"drift {report.drift[-1][1]:.1e}")
         progress.advance()
@@ -246,7 +246,7 @@ def check_parity(data: Data, settings: RunSettings, progress: ProgressListener) 
     return {**told, "holds": told["holds"] and report.steps == STEPS, "drift": report.drift}
 
 
-def told_of(report: Report, limit: float) -> dict[str, Any]:
+def told_of(report: LockstepReport, limit: float) -> dict[str, Any]:
     """A report as plain data; it holds where nothing differed and no weight left the limit."""
     return {
         "holds": report.difference is None and report.largest_drift <= limit,

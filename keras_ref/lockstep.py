@@ -1,7 +1,8 @@
 """Two trainings in step: the same batches, the same start, and every tensor compared on the way.
 
 Our side takes the very step that `fit` repeats (`scratchnet/fitting.py`), Keras's side its own
-`train_on_batch`. Before a step, losses, activations and gradients are compared, after it the
+`train_on_batch`. Of a step everything is compared in the order in which it is computed: layer by
+layer what is made on the way forward, the loss, the gradients from the head back, then the
 optimizer's slots and the weights. The first tensor beyond the tolerance ends the run and is named.
 Differences are measured against the scale S that rounding works on (`testing/magnitude.py`), since
 a batch that is already learned has a gradient made of little else than rounding.
@@ -25,7 +26,7 @@ from scratchnet import Sequential
 from scratchnet.checks import Examples
 from scratchnet.engines import Array
 from scratchnet.fitting import Runner
-from scratchnet.support import single_threaded_blas
+from scratchnet.process import single_threaded_blas
 from scratchnet.testing.magnitude import gradient_scale, stage_scales
 
 
@@ -54,7 +55,7 @@ class Difference(NamedTuple):
 
 
 @dataclass
-class Report:
+class LockstepReport:
     """What a run in lockstep found.
 
     Attributes:
@@ -113,7 +114,7 @@ class Lockstep:
     ):
         self.model, self.tolerance = model, tolerance
         self.copy = bridge.twin(model) if copy is None else copy
-        self.report = Report()
+        self.report = LockstepReport()
         dtype, classes = model.theta.dtype, model.output_shape[1:]
         sparse = model.loss.sparse
         signature = [
@@ -123,14 +124,15 @@ class Lockstep:
         ]
         self.probe = tf.function(self._probe, input_signature=signature, jit_compile=False)
 
-    def _probe(self, x: Any, y: Any, weights: Any) -> tuple[Any, list[Any], list[Any]]:
-        """Keras's own loss, activations and gradients for a batch; nothing moves."""
+    def _probe(self, x: Any, y: Any, weights: Any) -> tuple[list[Any], Any, list[Any]]:
+        """Keras's own Z and A of each layer, loss and gradients for a batch; nothing moves."""
+        stages, A = [], x
         with tf.GradientTape() as tape:
-            outputs = [x]
             for layer in self.copy.layers:
-                outputs.append(layer(outputs[-1]))
-            loss = self.copy.compute_loss(x=x, y=y, y_pred=outputs[-1], sample_weight=weights)
-        return loss, outputs[1:], tape.gradient(loss, self.copy.trainable_variables)
+                Z, A = bridge.in_two(layer, A)
+                stages.append((Z, A))
+            loss = self.copy.compute_loss(x=x, y=y, y_pred=A, sample_weight=weights)
+        return stages, loss, tape.gradient(loss, self.copy.trainable_variables)
 
     def step(self, runner: Runner, at: int, compare: bool = True) -> Difference | None:
         """Batch `at` on both sides; the first difference found, or None."""
@@ -151,19 +153,20 @@ class Lockstep:
         return next(filter(None, map(self._difference, pairs)), None)
 
     def _before(self, runner: Runner, stages: Any, probed: Any, scales: Scales) -> Iterator[Pair]:
-        """What was computed from the weights before the step: loss, activations, gradients.
+        """What was computed from the weights before the step: Z and A, loss, gradients.
 
         A compiled epoch keeps its gradients to itself; they show in the moments.
         """
-        their_loss, outputs, gradients = probed
+        their_stages, their_loss, gradients = probed
+        for i, (layer, (Z, A)) in enumerate(zip(self.model.layers, their_stages, strict=True)):
+            scale = partial(lambda i: scales.stages[i], i)
+            yield Pair(layer.name, "pre-activations", stages[i].Z, Z.numpy(), scale)
+            yield Pair(layer.name, "activations", stages[i].A, A.numpy(), scale)
         losses = np.asarray(runner.loss), their_loss.numpy()
         yield Pair("model", "loss", *losses, lambda: 1 + max(scales.stages))
-        for i, layer in enumerate(self.model.layers):
-            scale = partial(lambda i: scales.stages[i], i)
-            yield Pair(layer.name, "activations", stages[i].A, outputs[i].numpy(), scale)
         if runner.session is None:
-            theirs = bridge.flat(gradients)
-            yield from self._vectors("gradient", self.model.grad, theirs, scales)
+            found = self.model.grad, bridge.flat(gradients)
+            yield from self._vectors("gradient", *found, scales, from_the_head=True)
 
     def _after(self, scales: Scales) -> Iterator[Pair]:
         """What the step left behind: the optimizer's slots and the weights."""
@@ -176,7 +179,13 @@ class Lockstep:
         yield from self._vectors("weights", self.model.theta, moved)
 
     def _vectors(
-        self, tensor: str, ours: Array, theirs: Array, scales: Scales | None = None, power: int = 1
+        self,
+        tensor: str,
+        ours: Array,
+        theirs: Array,
+        scales: Scales | None = None,
+        power: int = 1,
+        from_the_head: bool = False,
     ) -> Iterator[Pair]:
         """Vectors of all parameters, as a pair for each layer's kernel and bias."""
 
@@ -184,7 +193,8 @@ class Lockstep:
             return float(np.max(scales.gradient[i][name])) ** power if scales else 1.0
 
         mine, other = self.model.views(ours), self.model.views(theirs)
-        for i, layer in enumerate(self.model.layers):
+        layers = list(enumerate(self.model.layers))
+        for i, layer in reversed(layers) if from_the_head else layers:
             for name in mine[i]:
                 pair = mine[i][name], other[i][name]
                 yield Pair(layer.name, f"{name} {tensor}", *pair, partial(scale, i, name))
@@ -220,8 +230,8 @@ class Lockstep:
         batch_size: int = 32,
         every: int = 1,
         rng: np.random.Generator | None = None,
-        on_step: Callable[[Report], None] | None = None,
-    ) -> Report:
+        on_step: Callable[[LockstepReport], None] | None = None,
+    ) -> LockstepReport:
         """Train both until `steps` or `epochs` are done, or a difference is found."""
         self.model.optimizer.build(self.model.theta)
         with bridge.floatx(self.model.theta.dtype), single_threaded_blas():
@@ -249,7 +259,7 @@ def lockstep(
     tolerance: float = 1e-12,
     copy: keras.Sequential | None = None,
     **options: Any,
-) -> Report:
+) -> LockstepReport:
     """Train `model` and its Keras twin on (x, y) in step, and report.
 
     Args:

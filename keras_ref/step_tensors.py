@@ -43,7 +43,7 @@ def _both_ways(copy: keras.Sequential, batch: Examples) -> dict[str, Array]:
         for layer in copy.layers:
             if isinstance(layer, keras.layers.Dense):
                 n += 1
-                found[f"Z{n}"], A = _in_two(layer, A)
+                found[f"Z{n}"], A = bridge.in_two(layer, A)
                 found[f"A{n}"] = A
             else:
                 A = layer(A)
@@ -56,16 +56,6 @@ def _both_ways(copy: keras.Sequential, batch: Examples) -> dict[str, Array]:
     names = (f"d{kind}{i}" for i in range(1, n + 1) for kind in "Wb")
     found |= dict(zip(names, gradients[len(inner) :], strict=True))
     return {"loss": loss.numpy()} | {name: tensor.numpy() for name, tensor in found.items()}
-
-
-def _in_two(layer: keras.layers.Dense, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pre-activations and outputs of a layer, which Keras computes in one call."""
-    activation, layer.activation = layer.activation, keras.activations.linear
-    try:
-        Z = layer(inputs)
-    finally:
-        layer.activation = activation
-    return Z, activation(Z)
 
 
 def _named(prefix: str, model: Sequential, vector: Array) -> dict[str, Array]:

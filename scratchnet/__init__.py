@@ -1,7 +1,7 @@
 """scratchnet: a dense network from scratch, under Keras's names.
 
 Only names live here. To read the code, begin with `engines/reference.py`, then `layers.py`,
-`losses.py`, `objective.py`, `optimizers.py` and `model.py`.
+`losses/loss.py`, `objective.py`, `optimizers.py` and `model.py`.
 """
 
 from scratchnet import (

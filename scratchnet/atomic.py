@@ -174,9 +174,8 @@ def _create_beside(place: str, mode: int) -> tuple[int, str]:
     while True:
         temporary = f"{start}{secrets.token_hex(8)}{SUFFIX}"
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CLOEXEC, mode)
-        lock(descriptor)
         # Another writer may have taken it for a leftover before it was locked.
-        if os.fstat(descriptor).st_nlink:
+        if lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return descriptor, temporary
         os.close(descriptor)
 

@@ -7,7 +7,7 @@ Epochs cost one event each; batches cost something only if a callback overrides 
 from __future__ import annotations
 
 import csv
-import sys
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -18,10 +18,13 @@ import numpy as np
 
 from scratchnet import metrics
 from scratchnet.checks import check_option
-from scratchnet.metrics import Meters
+from scratchnet.config import floatx
+from scratchnet.metrics.meters import Meters, flat_logs
+from scratchnet.process import encodable, in_terminal, say
 from scratchnet.progress import progress_bar
+from scratchnet.support import reject_unsupported
 
-Logs = dict[str, float]
+Logs = dict[str, Any]
 
 
 class Callback:
@@ -43,8 +46,8 @@ class Callback:
     6
     """
 
-    model: Any  # the Sequential in training; `sequential.py` stands above this room
-    params: dict[str, Any]
+    model: Any = None  # the Sequential in training; `sequential.py` stands above this room
+    params: Any = None
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
@@ -65,7 +68,7 @@ class Callback:
     def on_predict_begin(self, logs: Logs | None = None) -> None: ...
     def on_predict_end(self, logs: Logs | None = None) -> None: ...
     def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
-    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None: ...
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
 
     def set_model(self, model: Any) -> None:
         self.model = model
@@ -74,45 +77,112 @@ class Callback:
         self.params = params
 
 
-class CallbackList:
-    """Passes each event to every callback, in order; made before anything moves."""
+EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+
+
+class CallbackList(Callback):
+    """Passes each event to every callback, in order, with one dict of logs for all of them.
+
+    `callbacks` may be nested; a callback is whatever has Keras's methods.
+
+    >>> told = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))
+    >>> CallbackList([told]).on_epoch_end(0, {"loss": np.float32(0.5)})
+    0 {'loss': 0.5}
+    """
 
     def __init__(
         self,
-        callbacks: Callback | Iterable[Callback] | None,
-        model: Any,
-        params: dict[str, Any],
+        callbacks: Any = None,
         add_history: bool = False,
+        add_progbar: bool = False,
+        model: Any = None,
+        **params: Any,
     ):
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-        for callback in given:
-            if not isinstance(callback, Callback):
-                raise TypeError(f"callbacks holds {callback!r}: expected Callback objects.")
-        if add_history and not any(isinstance(callback, History) for callback in given):
-            given.append(History())  # the last, so that it sees what the others put into logs
-        self.callbacks = given
-        for callback in given:
-            callback.set_model(model)
-            callback.set_params(params)
-        self.wants_batches = self.listens("on_train_batch_begin", "on_batch_begin") or self.listens(
-            "on_train_batch_end", "on_batch_end"
+        reject_unsupported("CallbackList", add_progbar=(add_progbar, False))
+        self.callbacks = _flat(callbacks)
+        for callback in self.callbacks:
+            missing = [name for name in EVENTS if not callable(getattr(callback, name, None))]
+            if missing or isinstance(callback, type):
+                lacks = "it is a class" if isinstance(callback, type) else f"no {missing[0]}"
+                raise TypeError(
+                    f"callbacks holds {callback!r} ({lacks}): expected Callback objects, such as "
+                    "callbacks.EarlyStopping()."
+                )
+        if add_history and not any(isinstance(each, History) for each in self.callbacks):
+            self.callbacks.append(History())  # the last: it sees what the others put into logs
+        if model is not None:
+            self.set_model(model)
+        self.set_params(params)
+        self.wants_batches = self.listens(
+            "on_train_batch_begin", "on_batch_begin", "on_train_batch_end", "on_batch_end"
         )
+
+    def append(self, callback: Any) -> None:
+        """One more, at the end."""
+        self.callbacks.append(callback)
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        super().set_params(params)
+        for callback in self.callbacks if params else ():
+            callback.set_params(params)
 
     @property
     def history(self) -> History:
-        return next(c for c in self.callbacks if isinstance(c, History))
+        """The last of the histories, as in Keras."""
+        return [each for each in self.callbacks if isinstance(each, History)][-1]
 
     def listens(self, *events: str) -> bool:
         """Whether any callback overrides one of these events."""
-        return any(
-            getattr(getattr(callback, event), "__func__", None) is not getattr(Callback, event)
-            for callback in self.callbacks
-            for event in events
-        )
+        return any(_overrides(each, event) for each in self.callbacks for event in events)
 
-    def call(self, event: str, *arguments: Any, **logs: Any) -> None:
+    def tell(self, event: str, *arguments: Any, **logs: Any) -> None:
+        """The event with these very arguments, to each callback in turn."""
         for callback in self.callbacks:
             getattr(callback, event)(*arguments, **logs)
+
+
+def _flat(callbacks: Any) -> list[Any]:
+    """A callback, or nested lists of them, as a list."""
+    if callbacks is None:
+        return []
+    if isinstance(callbacks, dict):
+        return _flat(list(callbacks.values()))
+    if isinstance(callbacks, Iterable):
+        return [each for item in callbacks for each in _flat(item)]
+    return [callbacks]
+
+
+def _overrides(callback: Any, event: str) -> bool:
+    """Whether this callback has something of its own to do there."""
+    method = getattr(callback, event)
+    if getattr(method, "_is_default", False):  # how Keras marks what its own base does
+        return False
+    return getattr(method, "__func__", None) is not getattr(Callback, event)
+
+
+def _passed_on(event: str) -> Callable[..., None]:
+    """The method of a CallbackList that passes this event on: numbers as floats, begin events with
+    an empty dict, the logs of a batch by keyword, as in Keras."""
+
+    def plain(self: CallbackList, logs: Logs | None = None) -> None:
+        self.tell(event, flat_logs(logs or {}))
+
+    def epoch(self: CallbackList, epoch: int, logs: Logs | None = None) -> None:
+        self.tell(event, epoch, flat_logs(logs or {}))
+
+    def batch(self: CallbackList, batch: int, logs: Logs | None = None) -> None:
+        self.tell(event, batch, logs=flat_logs(logs or {}))
+
+    return batch if "batch" in event else epoch if "epoch" in event else plain
+
+
+for _event in EVENTS:
+    setattr(CallbackList, _event, _passed_on(_event))
 
 
 class History(Callback):
@@ -135,6 +205,8 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+        if self.model is not None:
+            self.model.history = self
 
 
 class LambdaCallback(Callback):
@@ -168,23 +240,72 @@ class LambdaCallback(Callback):
                 setattr(self, event, function)
 
 
-class EarlyStopping(Callback):
-    """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+class MonitorCallback(Callback):
+    """What callbacks that watch a number share: which way it should go, and whether it went there.
 
-    Arguments and moments as in Keras: `"auto"` knows the direction of the loss and of our metrics;
-    with `restore_best_weights` the best epoch's weights come back at the end even if training was
-    not stopped; the first epoch is always the best so far.
-
-    Attributes:
-        best, best_epoch, best_weights, wait, stopped_epoch: as Keras names them.
+    `"auto"` knows the direction of the loss and of the metrics that say theirs. Numbers are
+    compared in `floatx`, as in Keras.
 
     Raises:
         ValueError: before the first step, for a `monitor` whose direction nobody knows.
 
-    >>> stopping = EarlyStopping("loss", min_delta=0.1, mode="min")
-    >>> stopping.sign = -1  # as set_model does
-    >>> stopping.improves(0.8, 1.0), stopping.improves(0.95, 1.0)
+    >>> watch = MonitorCallback("loss", mode="min", min_delta=0.1)
+    >>> watch.sign = -1  # as set_model does
+    >>> watch.improves(0.8, 1.0), watch.improves(0.95, 1.0)
     (True, False)
+    """
+
+    sign: int
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        baseline: float | None = None,
+        min_delta: float = 0,
+    ):
+        if mode not in ("auto", "min", "max"):
+            kind = type(self).__name__
+            warnings.warn(f"{kind}: mode={mode!r} is unknown: 'auto'.", stacklevel=3)
+            mode = "auto"
+        self.monitor, self.mode = monitor, mode
+        self.best, self.min_delta = baseline, abs(min_delta)
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        groups = (getattr(model, name, ((), ())) for name in ("metrics_asked", "metrics_made"))
+        known = metrics.directions(*(itertools.chain(*group) for group in groups))
+        if self.mode == "auto":
+            rises = known.get(self.monitor.removeprefix("val_"))
+        else:
+            rises = self.mode == "max"
+        if rises is None:
+            raise ValueError(
+                f"{type(self).__name__}: monitor={self.monitor!r}: should it rise or fall? Say "
+                f"mode='max' or mode='min', or watch one of {', '.join(known)}."
+            )
+        self.sign = 1 if rises else -1
+
+    def improves(self, value: float, reference: float | None) -> bool:
+        if reference is None:
+            return True
+        number = np.dtype(floatx()).type
+        least, most = number(reference), number(value - self.sign * self.min_delta)
+        return bool(most > least if self.sign > 0 else most < least)
+
+
+class EarlyStopping(MonitorCallback):
+    """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+
+    Arguments and moments as in Keras: with `restore_best_weights` the best epoch's weights come
+    back at the end even if training was not stopped; the first epoch is always the best so far.
+
+    Attributes:
+        best, best_epoch, best_weights, wait, stopped_epoch: as Keras names them.
+
+    >>> stopping = EarlyStopping("loss", patience=2, mode="min")
+    >>> stopping.patience, stopping.best_epoch
+    (2, 0)
     """
 
     def __init__(
@@ -198,38 +319,15 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
     ):
-        if mode not in ("auto", "min", "max"):
-            warnings.warn(f"EarlyStopping: mode={mode!r} is unknown: 'auto'.", stacklevel=2)
-            mode = "auto"
-        self.monitor, self.mode = monitor, mode
-        self.min_delta, self.patience = abs(min_delta), patience
-        self.verbose, self.baseline = verbose, baseline
+        super().__init__(monitor, mode, min_delta=min_delta)
+        self.patience, self.verbose, self.baseline = patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
         self.on_train_begin()
-
-    def set_model(self, model: Any) -> None:
-        super().set_model(model)
-        known = metrics.directions(*model.metrics_asked)
-        if self.mode == "auto":
-            rises = known.get(self.monitor.removeprefix("val_"))
-        else:
-            rises = self.mode == "max"
-        if rises is None:
-            raise ValueError(
-                f"EarlyStopping: monitor={self.monitor!r}: should it rise or fall? Say mode='max' "
-                f"or mode='min', or watch one of {', '.join(known)}."
-            )
-        self.sign = 1 if rises else -1
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.wait, self.stopped_epoch, self.best_epoch = 0, 0, 0
         self.best: float | None = None
         self.best_weights: list[Any] | None = None
-
-    def improves(self, value: float, reference: float | None) -> bool:
-        if reference is None:
-            return True
-        return self.sign * value - self.min_delta > self.sign * reference
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         current = (logs or {}).get(self.monitor)
@@ -250,17 +348,106 @@ class EarlyStopping(Callback):
                 self.best_weights = self.model.get_weights()
             if self.baseline is None or self.improves(current, self.baseline):
                 self.wait = 0
-        elif self.wait >= self.patience:
+        elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose:
-                print(f"Best weights are back: those of epoch {self.best_epoch + 1}.")
+                say(f"Best weights are back: those of epoch {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
+
+
+class ReduceLROnPlateau(MonitorCallback):
+    """Multiply the learning rate by `factor` when `monitor` has not improved for `patience` epochs.
+
+    After that it waits for `cooldown` epochs before it counts again; the rate does not fall below
+    `min_lr`. The rate is logged as `learning_rate`.  Source: Keras, callbacks/reduce_lr_on_plateau.
+
+    >>> plateau = ReduceLROnPlateau("loss", factor=0.5, patience=3, mode="min")
+    >>> plateau.cooldown, plateau.in_cooldown()
+    (0, False)
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ):
+        super().__init__(monitor, mode, min_delta=min_delta)
+        if not factor < 1.0:
+            raise ValueError(f"ReduceLROnPlateau: factor={factor!r}: expected a number below 1.")
+        self.factor, self.patience, self.verbose = factor, patience, verbose
+        self.cooldown, self.min_lr = cooldown, min_lr
+        self.on_train_begin()
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.best = None
+        self.cooldown_counter = self.wait = 0
+
+    def in_cooldown(self) -> bool:
+        """Whether it still waits after the last time."""
+        return self.cooldown_counter > 0
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = {} if logs is None else logs
+        optimizer = self.model.optimizer
+        logs["learning_rate"] = float(optimizer.learning_rate)
+        current = logs.get(self.monitor)
+        if current is None:
+            warnings.warn(
+                f"ReduceLROnPlateau: monitor={self.monitor!r} is not among {', '.join(logs)}, so "
+                "it does nothing. For a val_ number give fit a validation set.",
+                stacklevel=2,
+            )
+            return
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.improves(current, self.best):
+            self.best, self.wait = current, 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience and optimizer.learning_rate > np.float32(self.min_lr):
+                optimizer.learning_rate = max(optimizer.learning_rate * self.factor, self.min_lr)
+                self.cooldown_counter, self.wait = self.cooldown, 0
+                if self.verbose:
+                    print(
+                        f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to "
+                        f"{optimizer.learning_rate}."
+                    )
+
+
+class TerminateOnNaN(Callback):
+    """End training when the running loss is NaN or infinite: by `stop_training`, or by an error.
+
+    Without it `fit` ends such a training by a FloatingPointError of its own.
+
+    >>> TerminateOnNaN(raise_error=True).on_batch_end(3, {"loss": np.nan})
+    Traceback (most recent call last):
+    RuntimeError: loss is nan at batch 3: training ends here.
+    """
+
+    def __init__(self, raise_error: bool = False):
+        self.raise_error = raise_error
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is None or np.isfinite(loss):
+            return
+        if self.raise_error:
+            raise RuntimeError(f"loss is {loss} at batch {batch}: training ends here.")
+        print(f"Batch {batch}: Invalid loss, terminating training")
+        self.model.stop_training = True
 
 
 class LearningRateScheduler(Callback):
@@ -292,7 +479,7 @@ class LearningRateScheduler(Callback):
             )
         optimizer.learning_rate = float(rate)
         if self.verbose:
-            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
@@ -354,15 +541,17 @@ class Progress:
     def begin(self, epoch: int | None = None) -> None:
         self.start = time.perf_counter()
         if self.verbose and epoch is not None and self.epochs > 1:
-            print(f"Epoch {epoch + 1}/{self.epochs}")
-        if self.verbose == 1 and sys.stdout.isatty():
+            say(f"Epoch {epoch + 1}/{self.epochs}")
+        if self.verbose == 1 and in_terminal():
             self.bar = progress_bar(unit="steps")
             self.task = self.bar.add_task("", total=self.steps)
             self.bar.start()
 
     def advance(self, done: int, meters: Meters) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, description=self.numbers(meters.logs()))
+            self.bar.update(
+                self.task, completed=done, description=encodable(self.numbers(meters.logs()))
+            )
 
     def end(self, logs: Logs | None = None) -> None:
         """Take the bar away and, unless interrupted, write the line."""
@@ -373,7 +562,7 @@ class Progress:
             seconds = time.perf_counter() - self.start
             each = 1e3 * seconds / max(self.steps, 1)
             spent = f"{self.steps}/{self.steps} - {seconds:.2f}s - {each:.3g}ms/step"
-            print(f"{spent} - {self.numbers(logs)}")
+            say(f"{spent} - {self.numbers(logs)}")
 
     @staticmethod
     def numbers(logs: Logs) -> str:

@@ -1,93 +1,418 @@
 """A model's whole state, out and in: architecture, weights, optimizer, generator, as plain data.
 
 `state_of` and `restore` are each other's reverse, to the bit: what is restored trains on as the
-original would. It knows no files (`saving.py` does). A model is whatever has the attributes of
+original would. They know no files (`saving/` does). A model is whatever has the attributes of
 `Sequential`, which stands above this room.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from scratchnet import losses, optimizers, saving
-from scratchnet.layers import LAYERS, Input
-from scratchnet.saving import State
-from scratchnet.support import check_choice
+from scratchnet import metrics
+from scratchnet.checks import check_shape
+from scratchnet.engines import Array
+from scratchnet.saving import DTYPES, State
+from scratchnet.saving.keras_files import (
+    OptimizerState,
+    Weights,
+    read_weights,
+    slot_vectors,
+)
+from scratchnet.saving.objects import (
+    NEUTRAL,
+    Describer,
+    Reader,
+    generator_from,
+    generator_state,
+)
+from scratchnet.untrusted import printable
 
-FORMAT = 1
+FORMAT = 2
 
 
-def state_of(model: Any) -> State:
-    """Everything that decides what the model does next, as plain data."""
+def state_of(model: Any, built: bool = False) -> State:
+    """Everything that decides what the model does next, as plain data.
+
+    With `built`, an optimizer that has not stepped yet has the slots that its first step makes.
+
+    `config["model"]` is what Keras's `config.json` says; the weights of layer i are the arrays
+    `layers/i/0` and so on, the optimizer's slots `slots/0` and so on, in the order of
+    `config["slots"]`.
+
+    Raises:
+        ValueError: for what could not be made again from plain data.
+    """
     model.count_params()  # refuses a model without weights
-    for layer in model.layers:
-        if LAYERS.get(type(layer).__name__) is not type(layer):
-            raise ValueError(
-                f"layer {layer.name!r} is a {type(layer).__name__}: only {', '.join(LAYERS)} can "
-                "be saved. Save get_weights() instead, and build the model in code."
-            )
+    describe = Describer()
     config: dict[str, Any] = {
         "format": FORMAT,
-        "name": model.name,
-        "dtype": model.theta.dtype.name,
-        "input_shape": model.input_shape[1:],
-        "layers": [[type(layer).__name__, layer.get_config()] for layer in model.layers],
-        "rng": model.rng.bit_generator.state,
+        "model": _model(model, describe),
+        "rng": generator_state(model.rng),
     }
     arrays = {
-        f"{layer.name}/{name}": array
-        for layer in model.layers
-        for name, array in layer.params.items()
+        f"layers/{i}/{j}": array
+        for i, layer in enumerate(model.layers)
+        for j, array in enumerate(layer.weights)
     }
     if model.compiled:
-        config["loss"] = [type(model.loss).__name__, model.loss.get_config()]
-        config["optimizer"] = [type(model.optimizer).__name__, model.optimizer.get_config()]
-        config["iterations"] = model.optimizer.iterations
-        config["metrics"] = [[getattr(m, "name", m) for m in ms] for ms in model.metrics_asked]
-        arrays |= {f"slots/{name}": slot for name, slot in model.optimizer.slots.items()}
+        slots = slots_of(model) if built else model.optimizer.slots
+        config |= {"iterations": model.optimizer.iterations, "slots": list(slots)}
+        arrays |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
     return State(config, arrays)
 
 
-def restore(model: Any, state: State, compiled: bool = True) -> None:
-    """Make an empty model the one that `state_of` described; not compiled unless wanted."""
-    config, arrays = state
-    if config.get("format") != FORMAT:
-        raise ValueError(f"format {config.get('format')!r}: expected {FORMAT}")
-    rng = np.random.default_rng()
-    stack = [
-        LAYERS[check_choice("layer", kind, LAYERS)](**options) for kind, options in config["layers"]
-    ]
-    model.name, model.rng = str(config["name"]), rng
-    model.theta = model.theta.astype(check_choice("dtype", config["dtype"], saving.DTYPES))
-    model.add(Input(config["input_shape"]))
-    for layer in stack:
-        model.add(layer)
-    for layer in model.layers:
-        for name, view in layer.params.items():
-            _fill(view, arrays, f"{layer.name}/{name}")
-    if compiled and "optimizer" in config:
-        kind, options = config["optimizer"]
-        optimizer = optimizers.OPTIMIZERS[check_choice("optimizer", kind, optimizers.OPTIMIZERS)](
-            **options
+def _model(model: Any, describe: Describer) -> dict[str, Any]:
+    """The model in Keras's words: its class, layers, and what it is compiled with."""
+    kind = type(model)
+    ours = kind.__module__ == "scratchnet.sequential"
+    if not ours:
+        try:
+            inspect.signature(kind).bind()
+        except TypeError as error:
+            raise ValueError(
+                f"model {model.name!r} can't be saved: load_model could not make a {kind.__name__} "
+                f"without arguments ({error}). Give its arguments defaults, or use save_weights."
+            ) from error
+        describe.own[kind.__name__] = kind
+    shape = [None, *model.input_shape[1:]]
+    entrance = {"batch_shape": shape, "dtype": model.theta.dtype.name}
+    described: dict[str, Any] = {
+        "module": "keras" if ours else kind.__module__,
+        "class_name": kind.__name__,
+        "registered_name": None if ours else kind.__name__,
+        "config": {
+            "name": model.name,
+            "dtype": model.theta.dtype.name,
+            "layers": [
+                {
+                    "module": "keras.layers",
+                    "class_name": "InputLayer",
+                    "config": entrance,
+                    "registered_name": None,
+                },
+                *(describe(layer, "layer") for layer in model.layers),
+            ],
+            "build_input_shape": shape,
+        },
+    }
+    if model.compiled:
+        plain, weighted = (
+            [_metric(metric, describe) for metric in group] for group in model.metrics_asked
         )
-        kind, options = config["loss"]
-        loss = losses.LOSSES[check_choice("loss", kind, losses.LOSSES)](**options)
-        plain, weighted = config["metrics"]
-        model.compile(optimizer, loss, metrics=plain, weighted_metrics=weighted)
-        optimizer.iterations = int(config["iterations"])
-        if any(name.startswith("slots/") for name in arrays):
+        described["compile_config"] = {
+            "optimizer": describe(model.optimizer, "optimizer"),
+            "loss": describe(model.loss, "loss"),
+            "metrics": plain,
+            "weighted_metrics": weighted,
+        }
+    return described
+
+
+def _metric(identifier: Any, describe: Describer) -> Any:
+    """A metric as it was asked for: by name, class, function or object."""
+    if isinstance(identifier, type):
+        identifier = metrics.get(identifier)
+    return describe(identifier, "metric")
+
+
+class Blueprint:
+    """What a state describes, read and checked; nothing of any size has been made.
+
+    Attributes:
+        layers: not built yet.
+        weights: the arrays of each layer.
+        compiled: the arguments of `compile`, or None.
+    """
+
+    def __init__(self, state: State, custom_objects: Mapping[str, Any] | None, compiled: bool):
+        config, self.arrays = current(state)
+        self.reader = Reader(custom_objects)
+        described = config["model"]
+        settings = described["config"]
+        self.name = settings.get("name")
+        if not isinstance(self.name, str):
+            raise ValueError(f"the model's name is {self.name!r}: expected text")
+        self.kind = self._class(described)
+        self.shape = self._layers(settings)
+        asked = described.get("compile_config")
+        self.compiled = self._compile(asked) if compiled and asked else None
+        if self.reader.problems:
+            raise ValueError("; ".join(dict.fromkeys(self.reader.problems)))
+        self.dtype = self._dtype(settings)
+        self.weights = self._weights()
+        self.rng = generator_from(config["rng"]) if "rng" in config else None
+        self.slots, self.iterations = self._slots(config)
+        if self.arrays:
+            raise ValueError(f"{next(iter(self.arrays))!r} belongs to no layer and no slot")
+
+    def _class(self, described: dict[str, Any]) -> type | None:
+        """The own class that the model was of, or None for Sequential."""
+        name = described.get("class_name")
+        if described.get("module") in ("keras", "keras.models") and name == "Sequential":
+            return None
+        for known in (described.get("registered_name"), name):
+            kind = self.reader.own.get(known) if isinstance(known, str) else None
+            if isinstance(kind, type):
+                return kind
+        self.reader.problems.append(
+            f"model {name} is no Sequential: if the class is yours, "
+            f"load_model(path, custom_objects={{{name!r}: {name}}})"
+        )
+        return None
+
+    def _layers(self, settings: dict[str, Any]) -> tuple[int, ...]:
+        """Read the layers; the shape of a sample."""
+        for key, value in settings.items():
+            plain = key in ("name", "dtype", "layers", "build_input_shape")
+            if not plain and value not in NEUTRAL.get(key, ()):
+                self.reader.problems.append(printable(f"Sequential: {key}={value!r}"))
+        found = settings["layers"]
+        shape = settings.get("build_input_shape")
+        if found and found[0].get("class_name") == "InputLayer":
+            given = found[0]["config"]
+            shape = given.get("batch_shape") or given.get("batch_input_shape")
+            for option in ("sparse", "ragged", "optional"):
+                if given.get(option):
+                    self.reader.problems.append(f"InputLayer: {option}=True is not built here")
+            found = found[1:]
+        self.layers = [self.reader(item, "layer") for item in found]
+        if not isinstance(shape, list):
+            raise ValueError("no input shape: expected an InputLayer, or build_input_shape")
+        return check_shape(tuple(shape)[1:])
+
+    def _dtype(self, settings: dict[str, Any]) -> np.dtype[Any]:
+        given = settings.get("dtype")
+        if isinstance(given, dict):
+            given = given["config"]["name"]
+        dtypes = self.reader.dtypes or {given or "float32"}
+        if len(dtypes) > 1 or not dtypes <= set(DTYPES):
+            raise ValueError(
+                f"layers of {' and '.join(sorted(map(str, dtypes)))}: a model here computes in "
+                f"one of {' and '.join(DTYPES)}"
+            )
+        return np.dtype(dtypes.pop())
+
+    def _weights(self) -> list[dict[str, Array]]:
+        """Each layer's arrays by name, if they are all there, in their shapes and dtype."""
+        names = {layer.name for layer in self.layers}
+        if len(names) < len(self.layers) or "" in names:
+            raise ValueError("layers without a name, or two of one name")
+        shape, weights = self.shape, []
+        for i, layer in enumerate(self.layers):
+            own = {}
+            for j, (name, (size, _)) in enumerate(layer.parameters(shape).items()):
+                what = f"weight {name!r} of layer {layer.name!r}"
+                own[name] = self._array(f"layers/{i}/{j}", tuple(size), what)
+            weights.append(own)
+            shape = layer.compute_output_shape(shape)
+        return weights
+
+    def _array(self, name: str, shape: tuple[int, ...], what: str) -> Array:
+        array = self.arrays.pop(name, None)
+        if array is None:
+            raise ValueError(f"{what} is not there: expected {self.dtype} {shape}")
+        if array.shape != shape or array.dtype != self.dtype:
+            raise ValueError(
+                f"{what} is {array.dtype} {array.shape}: expected {self.dtype} {shape}"
+            )
+        return array
+
+    def _compile(self, given: Any) -> dict[str, Any]:
+        settings = dict(given)
+        read = {
+            "optimizer": self._named(settings.pop("optimizer", None), "optimizer"),
+            "loss": self._named(settings.pop("loss", None), "loss"),
+        }
+        for group in ("metrics", "weighted_metrics"):
+            found = settings.pop(group, None) or []
+            if len(found) == 1 and isinstance(found[0], list):  # one output's, as Keras allows
+                found = found[0]
+            if not isinstance(found, list):
+                self.reader.problems.append(f"{group} by output: expected a list")
+                found = []
+            read[group] = [self._named(item, "metric") for item in found]
+        if settings.pop("loss_weights", None) is not None:
+            self.reader.problems.append("compile: loss_weights is not built here")
+        return read
+
+    def _named(self, given: Any, what: str) -> Any:
+        """An object, or the name that `compile` will look up."""
+        if not isinstance(given, str):
+            return self.reader(given, what)
+        if given in self.reader.own:
+            return self.reader.own[given]
+        return given
+
+    def _slots(self, config: dict[str, Any]) -> tuple[dict[str, Array], int]:
+        names, iterations = config.get("slots", []), config.get("iterations", 0)
+        if type(iterations) is not int or not 0 <= iterations < 2**63:
+            raise ValueError(f"iterations={iterations!r}: expected a whole number >= 0")
+        missing = [name for i, name in enumerate(names) if f"slots/{i}" not in self.arrays]
+        if missing or len(set(names)) < len(names):
+            raise ValueError(f"the optimizer's slots {', '.join(names)}: not all are there")
+        return {name: self.arrays.pop(f"slots/{i}") for i, name in enumerate(names)}, iterations
+
+
+def restore(model: Any, plan: Blueprint) -> None:
+    """Make an empty model the one that a plan describes."""
+    model.name = plan.name
+    model.theta = model.grad = np.zeros(0, plan.dtype)
+    model.layers, model._input_shape = plan.layers, plan.shape
+    shape = plan.shape
+    for layer, own in zip(plan.layers, plan.weights, strict=True):
+        # With values of its own a layer is not drawn anew.
+        layer.params, layer.input_shape = own, shape
+        shape = layer.compute_output_shape(shape)
+    model._lay_out(plan.shape, plan.layers)
+    if plan.compiled:
+        model.compile(**plan.compiled)
+        optimizer = model.optimizer
+        optimizer.iterations = plan.iterations
+        if plan.slots:
             optimizer.build(model.theta)
+            if optimizer.slots.keys() != plan.slots.keys():
+                raise ValueError(
+                    f"slots {', '.join(plan.slots)}: expected {', '.join(optimizer.slots)}"
+                )
             for name, slot in optimizer.slots.items():
-                _fill(slot, arrays, f"slots/{name}")
-    rng.bit_generator.state = config["rng"]
+                saved = plan.slots[name]
+                if saved.shape != slot.shape or saved.dtype != slot.dtype:
+                    raise ValueError(
+                        f"the optimizer's slot {name!r} is {saved.dtype} {saved.shape}: expected "
+                        f"{slot.dtype} {slot.shape}"
+                    )
+                slot[...] = saved
+    if plan.rng is not None:
+        model.rng = plan.rng
 
 
-def _fill(view: np.ndarray[Any, Any], arrays: dict[str, Any], name: str) -> None:
-    array = arrays[name]
-    if array.shape != view.shape or array.dtype != view.dtype:
-        raise ValueError(
-            f"{name} is {array.dtype} {array.shape}, expected {view.dtype} {view.shape}"
+def weights_of(model: Any) -> Weights:
+    """The weights and, of a compiled model, what the optimizer holds."""
+    model.count_params()
+    layers = [(type(layer).__name__, layer.name, layer.weights) for layer in model.layers]
+    if not model.compiled:
+        return Weights(model.name, layers)
+    optimizer = model.optimizer
+    held = OptimizerState(
+        type(optimizer).__name__,
+        optimizer.name,
+        optimizer.iterations,
+        optimizer.learning_rate,
+        slots_of(model),
+    )
+    return Weights(model.name, layers, held)
+
+
+def slots_of(model: Any) -> dict[str, Array]:
+    """The optimizer's slots, or those that its first step makes."""
+    if model.optimizer.slots:
+        found: dict[str, Array] = model.optimizer.slots
+        return found
+    fresh = copy.copy(model.optimizer)
+    fresh.slots = {}
+    fresh.build(model.theta)
+    return dict(fresh.slots)
+
+
+def load_weights(model: Any, arrays: dict[str, Array], skip_mismatch: bool = False) -> None:
+    """Take the arrays of a file of Keras's: all of them or none, as `set_weights` does.
+
+    With `skip_mismatch` layers that the arrays don't fit keep their weights, and are named in a
+    warning. An optimizer that has stepped takes its own state, as in Keras; where that does not
+    fit, a warning says so.
+
+    Raises:
+        ValueError: for arrays that are missing, of another shape, or of no layer.
+    """
+    model.count_params()
+    kinds = [type(layer).__name__ for layer in model.layers]
+    found, variables = read_weights(arrays, kinds, "optimizer")
+    wrong = [
+        f"{layer.name} has {[w.shape for w in layer.weights]}, the file {[a.shape for a in own]}"
+        for layer, own in zip(model.layers, found, strict=True)
+        if [w.shape for w in layer.weights] != [a.shape for a in own]
+    ]
+    wrong += [f"{path} in the file belongs to no layer" for path in arrays]
+    if wrong and not skip_mismatch:
+        raise ValueError("; ".join(wrong))
+    if wrong:
+        warnings.warn(f"load_weights: skipped: {printable('; '.join(wrong))}", stacklevel=3)
+    for layer, own in zip(model.layers, found, strict=True):
+        if [w.shape for w in layer.weights] == [a.shape for a in own]:
+            for view, array in zip(layer.weights, own, strict=True):
+                view[...] = array
+    if model.compiled and variables:
+        _load_optimizer(model, variables)
+
+
+def _load_optimizer(model: Any, variables: list[Array]) -> None:
+    optimizer = model.optimizer
+    slots = slot_vectors(type(optimizer).__name__, variables[2:], model.weights)
+    scalars = len(variables) >= 2 and not any(v.ndim for v in variables[:2])
+    if slots is None or not scalars or slots.keys() != optimizer.slots.keys():
+        warnings.warn(
+            f"load_weights: the file's state of an optimizer, {len(variables)} arrays, does not "
+            f"fit {optimizer.name!r} as it is now and is left out. An optimizer has a state once "
+            "it has taken a step; load_model brings it back whole.",
+            stacklevel=4,
         )
-    view[...] = array
+        return
+    optimizer.iterations = int(variables[0])
+    optimizer.learning_rate = float(variables[1])
+    for name, slot in slots.items():
+        optimizer.slots[name][...] = slot
+
+
+def current(state: State) -> State:
+    """A state in the form of today; those of version 0.1.0, format 1, are rewritten."""
+    config, arrays = state.config, dict(state.arrays)
+    if config.get("format") == FORMAT:
+        return State(config, arrays)
+    if config.get("format") != 1:
+        raise ValueError(f"format {config.get('format')!r}: expected 1 or {FORMAT}")
+    layers = [
+        {"module": "keras.layers", "class_name": kind, "config": options}
+        for kind, options in config["layers"]
+    ]
+    moved = {
+        f"layers/{i}/{j}": arrays[f"{layer['config']['name']}/{part}"]
+        for i, layer in enumerate(layers)
+        if layer["class_name"] == "Dense"
+        for j, part in enumerate(("kernel", "bias")[: 1 + layer["config"]["use_bias"]])
+    }
+    slots = [name for name in arrays if name.startswith("slots/")]
+    moved |= {f"slots/{i}": arrays[name] for i, name in enumerate(slots)}
+    shape = [None, *config["input_shape"]]
+    settings = {
+        "name": config["name"],
+        "dtype": config["dtype"],
+        "layers": layers,
+        "build_input_shape": shape,
+    }
+    described = {"module": "keras", "class_name": "Sequential", "config": settings}
+    new = {"format": FORMAT, "model": described, "rng": config["rng"]}
+    if "optimizer" in config:
+        optimizer, loss = (
+            {"module": f"keras.{room}", "class_name": kind, "config": options}
+            for room, (kind, options) in (
+                ("optimizers", config["optimizer"]),
+                ("losses", config["loss"]),
+            )
+        )
+        plain, weighted = config["metrics"]
+        described["compile_config"] = {
+            "optimizer": optimizer,
+            "loss": loss,
+            "metrics": plain,
+            "weighted_metrics": weighted,
+        }
+        new |= {"iterations": config["iterations"]}
+        new |= {"slots": [name.removeprefix("slots/") for name in slots]}
+    return State(new, moved)

@@ -1,22 +1,29 @@
-"""What users hand over, checked once at the door: samples, targets, weights, validation sets.
+"""Arguments, checked where they are handed over: shapes, counts, options, weights for a model.
 
-Every check happens before a weight moves, so an error leaves the model as it was; it names the
-value, what was expected, and the remedy. Past this door arrays have the right shape and are finite.
+An error leaves everything as it was, and names the value, what was expected, and the remedy. What
+is handed over as data is looked at in `data_adapters.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchnet.config import floatx
-from scratchnet.engines import Array
+from scratchnet.engines.contract import Array
 from scratchnet.support import check_choice, reject_unsupported
 
 Shape = tuple[int, ...]
+
+
+class NotBuiltError(AttributeError, ValueError):
+    """What is asked for comes with a shape that is not known yet; `hasattr` says so too.
+
+    >>> issubclass(NotBuiltError, AttributeError)
+    True
+    """
 
 
 LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -29,7 +36,6 @@ LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
     "lora_alpha": (None,),
     "quantization_config": (None,),
     "data_format": (None, "channels_last"),
-    "trainable": (True,),
     "autocast": (True,),
 }
 """Keras's other arguments of layers, and the values that mean what is done here."""
@@ -77,31 +83,6 @@ class Examples(NamedTuple):
             yield self.rows(rows if order is None else order[rows])
 
 
-def check_samples(x: Any, shape: tuple[int, ...], finite: bool = True) -> Array:
-    """Real numbers of shape (N, *shape), N >= 1, in the dtype they came in; if asked, finite ones.
-
-    A last axis of 1 may be there or not: (N, 28, 28, 1) for (28, 28), (N,) for (1,), as in Keras.
-    """
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"x has dtype {array.dtype}: expected real numbers. Convert with x.astype('float32')."
-        )
-    rest = array.shape[1:]
-    if array.ndim and (rest == (*shape, 1) or (shape[-1:] == (1,) and rest == shape[:-1])):
-        array = array.reshape(-1, *shape)
-    if array.ndim == 0 or array.shape[1:] != shape:
-        raise ValueError(
-            f"x has shape {array.shape}: expected (samples, {', '.join(map(str, shape))}), the "
-            "shape that the model was built for. Reshape x, or build a model for this shape."
-        )
-    if len(array) == 0:
-        raise ValueError("x has no samples: expected at least one.")
-    if finite:
-        check_finite("x", array)
-    return array
-
-
 def check_finite(name: str, array: Array) -> None:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -109,121 +90,6 @@ def check_finite(name: str, array: Array) -> None:
             f"{name} holds {array[where]} at index {where}: expected finite numbers. "
             "Remove or replace such samples, for instance with numpy.nan_to_num."
         )
-
-
-def check_targets(y: Any, outputs: tuple[int, ...], loss: str, sparse: bool) -> Array:
-    """Targets that fit outputs of shape (N, K) under a loss: labels (N,) if sparse, or (N, K)."""
-    array = np.asarray(y)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"y has dtype {array.dtype}: expected numbers, such as integer labels.")
-    samples, classes = outputs[0], outputs[-1]
-    if array.ndim == 0 or len(array) != samples:
-        got = "no axis" if array.ndim == 0 else f"{len(array)} samples"
-        raise ValueError(f"y has {got}, x has {samples}: expected one target for each sample.")
-    if not sparse:
-        fits = {(samples, classes)} | ({(samples,)} if classes == 1 else set())
-        if array.shape not in fits:
-            raise ValueError(
-                f"y has shape {array.shape}: {loss} expected ({samples}, {classes}). "
-                "For integer labels take sparse_categorical_crossentropy, or to_categorical(y)."
-            )
-        check_finite("y", array)
-        return array.reshape(samples, classes)
-    if array.shape not in ((samples,), (samples, 1)):
-        raise ValueError(
-            f"y has shape {array.shape}: {loss} expected integer labels of shape "
-            f"({samples},). For one-hot rows take categorical_crossentropy."
-        )
-    labels = array.reshape(samples)
-    wrong = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise ValueError(
-            f"y holds {labels[first].item()!r} at index {first}: expected integer labels from 0 to "
-            f"{classes - 1}, one for each of the {classes} outputs."
-        )
-    return labels.astype(np.int64)
-
-
-def check_weights(weights: Any, samples: int, dtype: np.dtype[Any]) -> Array | None:
-    """One finite weight for each sample, (N,), or None."""
-    if weights is None:
-        return None
-    try:
-        array = np.asarray(weights, dtype)
-    except (TypeError, ValueError):
-        raise TypeError(f"sample_weight={weights!r:.80}: expected one number a sample.") from None
-    if array.size != samples or array.ndim > 2:
-        raise ValueError(
-            f"sample_weight has shape {array.shape}: expected ({samples},), one for each sample."
-        )
-    check_finite("sample_weight", array)
-    return array.reshape(samples)
-
-
-def class_weights(class_weight: Mapping[Any, float], y: Array, sparse: bool) -> Array:
-    """The weight of each sample's class, 1 for a class that is not named."""
-    if not isinstance(class_weight, Mapping):
-        raise TypeError(f"class_weight={class_weight!r}: expected a dict from label to weight.")
-    try:
-        table = {int(label): float(weight) for label, weight in class_weight.items()}
-    except (TypeError, ValueError):
-        raise ValueError(f"class_weight={class_weight!r}: expected {{label: weight}}.") from None
-    labels = y if sparse else np.argmax(y, axis=-1)
-    return np.array([table.get(int(label), 1.0) for label in labels])
-
-
-def check_data(
-    samples: Array,
-    y: Any,
-    sample_weight: Any,
-    class_weight: Mapping[Any, float] | None,
-    output_shape: tuple[int, ...],
-    loss: str,
-    sparse: bool,
-    dtype: np.dtype[Any],
-) -> Examples:
-    """Checked samples with what goes with them; `output_shape` is that of one output."""
-    if y is None:
-        raise ValueError("y=None: expected the targets beside x, as in fit(x, y).")
-    targets = check_targets(y, (len(samples), *output_shape), loss, sparse)
-    if class_weight is not None:
-        if sample_weight is not None:
-            raise ValueError(
-                "class_weight and sample_weight were both given: expected one of them. "
-                "Multiply them into sample_weight."
-            )
-        sample_weight = class_weights(class_weight, targets, sparse)
-    return Examples(samples, targets, check_weights(sample_weight, len(samples), dtype))
-
-
-def unpack(validation_data: Any) -> tuple[Any, Any, Any]:
-    """x, y and sample_weight (or None) of what was given as `validation_data`."""
-    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-        raise ValueError(
-            f"validation_data={validation_data!r:.80}: expected (x, y) or (x, y, sample_weight)."
-        )
-    x, y, *weights = validation_data
-    return x, y, weights[0] if weights else None
-
-
-def first_steps(data: Examples, size: int, steps: int | None, name: str) -> Examples:
-    """The samples of the first `steps` batches; all of them for None."""
-    if steps is None:
-        return data
-    return data.rows(slice(check_count(name, steps) * size))
-
-
-def split_tail(data: Examples, fraction: float) -> tuple[Examples, Examples]:
-    """The first samples, and the last `fraction` of them: Keras splits before it shuffles."""
-    sound = isinstance(fraction, int | float | np.number) and 0 < fraction < 1
-    at = math.floor(len(data.x) * (1 - fraction)) if sound else 0
-    if not 0 < at < len(data.x):
-        raise ValueError(
-            f"validation_split={fraction!r} of {len(data.x)} samples: expected a fraction in "
-            "(0, 1) that leaves samples on both sides."
-        )
-    return data.rows(slice(at)), data.rows(slice(at, None))
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:

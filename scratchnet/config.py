@@ -6,7 +6,9 @@ existing models as they are. It refuses to hold anything that belongs to one mod
 
 from __future__ import annotations
 
-from scratchnet.engines import ENGINE_NAMES
+from typing import Any
+
+from scratchnet.engines.contract import ENGINE_NAMES
 from scratchnet.engines.reference import EPSILON
 from scratchnet.support import check_choice
 
@@ -35,6 +37,16 @@ def set_floatx(value: str) -> None:
     >>> set_floatx("float32")
     """
     _settings["floatx"] = check_choice("floatx", value, _FLOAT_TYPES)
+
+
+def float_type(dtype: Any = None) -> str:
+    """The name of a float type that was asked for by name or as NumPy's; `floatx` for None.
+
+    >>> float_type(), float_type("float64")
+    ('float32', 'float64')
+    """
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", dtype)
+    return check_choice("dtype", floatx() if dtype is None else name, _FLOAT_TYPES)
 
 
 def epsilon() -> float:

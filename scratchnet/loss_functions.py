@@ -1,4 +1,4 @@
-"""The losses as functions of arrays, by their old address: they stand in `losses.py`."""
+"""The losses as functions of arrays, by their old address: they stand in `losses/`."""
 
 from scratchnet.losses import FUNCTIONS as FUNCTIONS
 from scratchnet.losses import categorical_crossentropy as categorical_crossentropy

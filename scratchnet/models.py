@@ -1,18 +1,20 @@
 """A model to a file and back, whole (`checkpoint.py` says what belongs to it).
 
 `keras.models` has the same names. A model that was saved in the middle of training goes on from
-there to the same bits. Files name layers, losses and optimizers of this package only; a layer of
-your own is refused when saving.
+there to the same bits. Classes and functions of your own are saved by their names; `load_model`
+takes them in `custom_objects`, and never from anywhere else.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
-from scratchnet import saving
-from scratchnet.checkpoint import restore
+from scratchnet.checkpoint import Blueprint, restore
 from scratchnet.checkpoint import state_of as state_of
-from scratchnet.saving import SavedStateError, State
+from scratchnet.saving import SAVE_AGAIN, SavedStateError, State, files
+from scratchnet.saving.objects import check_custom_objects
 from scratchnet.sequential import Sequential
 from scratchnet.support import reject_unsupported
 
@@ -25,7 +27,7 @@ def save_model(
     overwrite: bool = True,
     zipped: None = None,
 ) -> None:
-    """Write `model` to an `.npz` file at `filepath`; without `overwrite` only to a new one.
+    """`model.save(filepath)`.
 
     >>> import tempfile
     >>> from scratchnet.layers import Dense, Input
@@ -41,28 +43,46 @@ def save_model(
 
 def load_model(
     filepath: str | os.PathLike[str],
-    custom_objects: None = None,
+    custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
 ) -> Sequential:
-    """The model in a file, compiled if it was; `SavedStateError` for a file that holds none.
+    """The model in a file, compiled if it was.
+
+    Args:
+        custom_objects: your own classes and functions that the file names, by those names.
+        safe_mode: only True; code in a file is never run.
+
+    Raises:
+        SavedStateError: for a file that holds no model, or one that can't be made here; it names
+            every layer and setting that stands in the way.
 
     >>> load_model("no-such-file.npz")
     Traceback (most recent call last):
-    scratchnet.saving.SavedStateError: no-such-file.npz: no such file: expected a saved model.
+    scratchnet.saving.SavedStateError: no-such-file.npz: no such file. Check the path.
     """
-    reject_unsupported(
-        "load_model", custom_objects=(custom_objects, None), safe_mode=(safe_mode, True)
-    )
-    state = saving.load(filepath)
+    reject_unsupported("load_model", safe_mode=(safe_mode, True))
+    own = check_custom_objects(custom_objects)
+    state = files.read_model(filepath)
+    # A file may hold any nonsense where a number or a name is due, and an own class raise anything.
     try:
-        return model_of(state, compile)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise SavedStateError(f"{filepath}: not a model that can be rebuilt: {error}") from error
+        return model_of(state, compile, own)
+    except Exception as error:
+        finding = (
+            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        )
+        raise SavedStateError(
+            filepath, f"not a model that can be rebuilt: {finding}", SAVE_AGAIN
+        ) from error
 
 
-def model_of(state: State, compiled: bool = True) -> Sequential:
+def model_of(
+    state: State, compiled: bool = True, custom_objects: Mapping[str, Any] | None = None
+) -> Sequential:
     """The model that `checkpoint.state_of` described; not compiled unless wanted."""
-    model = Sequential()
-    restore(model, state, compiled)
+    blueprint = Blueprint(state, custom_objects, compiled)
+    model = (blueprint.kind or Sequential)()
+    if not isinstance(model, Sequential):
+        raise ValueError(f"custom_objects: {blueprint.kind!r} is no subclass of Sequential")
+    restore(model, blueprint)
     return model

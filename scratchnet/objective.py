@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from scratchnet.engines import Array, Engine, reference
+from scratchnet.engines import reference
+from scratchnet.engines.contract import Array, Engine, LossFunction
 
 
 class LossDescription(Protocol):
@@ -20,10 +21,12 @@ class LossDescription(Protocol):
 
     family: str
     sparse: bool
-    reduction: str
+    reduction: Any
 
     def reading(self, head: str) -> str: ...
     def targets(self, y: Array, classes: int, dtype: np.dtype[Any]) -> Array: ...
+    def counted(self, y: Array) -> Array | None: ...
+    def function(self, reading: str) -> LossFunction | None: ...
 
 
 class Row(NamedTuple):
@@ -56,9 +59,11 @@ class Objective:
     """
 
     def __init__(self, loss: LossDescription, head: str, engine: Engine = reference.ENGINE):
-        self.loss = loss
-        self.reads, self.function = TABLE[loss.family, loss.reading(head)]
-        self.kernel = engine.losses[self.function]
+        self.loss, reading = loss, loss.reading(head)
+        own = loss.function(reading)
+        row = TABLE[loss.family, reading] if own is None else Row(reading, loss.family)
+        self.reads, self.function = row
+        self.kernel = own or engine.losses[self.function]
         self.head = engine.activations[head]
 
     def losses(self, Z: Array, A: Array, y: Array) -> tuple[Array, Array, Any]:
@@ -70,7 +75,7 @@ class Objective:
     def value(self, Z: Array, A: Array, y: Array, weights: Array | None) -> Any:
         """The loss of the batch, a scalar of Z's dtype: sum_b share_b l_b."""
         losses, _, _ = self.losses(Z, A, y)
-        return np.sum(losses * self.share(weights, losses))
+        return np.sum(losses * self.share(weights, losses, self.loss.counted(y)))
 
     def value_and_gradient(
         self, Z: Array, A: Array, y: Array, weights: Array | None
@@ -80,17 +85,31 @@ class Objective:
         loss = sum_b share_b l_b, so dl_b = share_b.
         """
         losses, T, cache = self.losses(Z, A, y)
-        share = self.share(weights, losses)
+        share = self.share(weights, losses, self.loss.counted(y))
         dF = self.kernel.backward(share, T, cache)
         dZ = dF if self.reads == "Z" else self.head.backward(dF, Z, A)
         return np.sum(losses * share), dZ
 
-    def share(self, weights: Array | None, losses: Array) -> Array:
+    def share(self, weights: Array | None, losses: Array, counted: Array | None = None) -> Array:
         """What each sample's loss counts in the batch's, (B,): w_b / B unless reduced otherwise."""
-        w = np.ones_like(losses.real) if weights is None else weights
-        if self.loss.reduction in ("sum", "none"):
-            return w
-        if self.loss.reduction == "mean_with_sample_weight" and weights is not None:
-            total = np.sum(w)
-            return w / total if total else np.zeros_like(w)
-        return w / len(w)
+        return share(self.loss.reduction, weights, losses, counted)
+
+
+def share(
+    reduction: str | None, weights: Array | None, losses: Array, counted: Array | None = None
+) -> Array:
+    """What each loss counts in their sum: w / n of n losses, w, or w / sum(w) by the reduction.
+
+    Losses that are not `counted` have no share, and n is the number of those that are.
+
+    >>> share("mean", np.array([1.0, 3.0]), np.zeros(2)).tolist()
+    [0.5, 1.5]
+    """
+    w = np.ones_like(losses.real) if weights is None else weights
+    w = w if counted is None else w * counted.astype(w.dtype)
+    if reduction in ("sum", "none", None):
+        return w
+    count = losses.size if counted is None else np.count_nonzero(counted)
+    if reduction == "mean_with_sample_weight" and not (weights is None and counted is None):
+        count = np.sum(w)
+    return w / count if count else np.zeros_like(w)

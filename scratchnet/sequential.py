@@ -7,25 +7,76 @@ happened. Where it differs from Keras on purpose, the README's ledger says so.
 
 from __future__ import annotations
 
+import copyreg
 import itertools
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import checkpoint, checks, config, fitting, losses, optimizers, saving
+from scratchnet import (
+    checkpoint,
+    checks,
+    config,
+    copying,
+    data_adapters,
+    fitting,
+    learning,
+    losses,
+    optimizers,
+    rescue,
+)
+from scratchnet import metrics as metrics_room
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
-from scratchnet.checks import Examples, Shape
-from scratchnet.engines import Array, get_engine, reference
+from scratchnet.checks import Examples, NotBuiltError, Shape
+from scratchnet.engines import Array, Engine, get_engine, reference
 from scratchnet.fitting import Runner
 from scratchnet.layers import Input, Layer
-from scratchnet.metrics import Meters, Metric, choose, name_of, unique_names
+from scratchnet.metrics.meters import Meters, flat_logs, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
-from scratchnet.support import Interruptible, check_choice, reject_unsupported, single_threaded_blas
+from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
+from scratchnet.saving import SavedStateError, files
+from scratchnet.support import check_choice, generator, only, reject_unsupported
+
+copyreg.pickle(Engine, copying.described)
+
+NOT_HERE = {
+    **dict.fromkeys(("dtype", "dtype_policy"), "call config.set_floatx before the model is made."),
+    **dict.fromkeys(("input", "inputs", "output", "outputs", "input_spec"), "begin with an Input."),
+    **dict.fromkeys(("losses", "activity_regularizer"), "the loss is compile's alone."),
+    "variables": "call set_weights.",
+    **dict.fromkeys(
+        ("train_function", "test_function", "predict_function"),
+        "for a step of your own, override train_step in a subclass.",
+    ),
+}
+"""Keras's attributes of a model that would be taken here without effect, and what to do instead."""
+
+
+def take_engine(engine: Any) -> Engine | None:
+    """What `model.engine` may be: `compile` takes names."""
+    if engine is not None and not isinstance(engine, Engine):
+        raise ValueError(f"engine={engine!r}: expected an Engine. For a name call compile(engine=)")
+    return engine
+
+
+def take_name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name={name!r}: expected text.")
+    return name
+
+
+def take_generator(rng: Any) -> Any:
+    """What `model.rng` may be: a Generator, or a seed for a new one."""
+    return rng if hasattr(rng, "permutation") else generator(rng)
+
+
+def take_threads(threads: Any) -> int | None:
+    return None if threads is None else checks.check_count("threads", threads)
 
 
 class Sequential(Network):
@@ -42,6 +93,26 @@ class Sequential(Network):
     39760
     """
 
+    loss: losses.Loss
+    metrics_asked: tuple[tuple[Any, ...], tuple[Any, ...]]
+    metrics_made: Any
+    _takes: ClassVar = {
+        "engine": take_engine,
+        "name": take_name,
+        "optimizer": optimizers.get,
+        "rng": take_generator,
+        "threads": take_threads,
+        **{name: only(instead=why) for name, why in NOT_HERE.items()},
+    }
+    _fixed: ClassVar = Network._fixed | {
+        **dict.fromkeys(
+            ("loss", "metrics", "metrics_asked", "metrics_made", "compiled"), "call compile."
+        ),
+        **dict.fromkeys(("layers", "output_shape"), "call add and pop."),
+        **dict.fromkeys(("weights", "params", "grads"), "call set_weights, or write into them."),
+        **dict.fromkeys(("built", "input_shape"), "call build, or begin with an Input."),
+    }
+
     def __init__(
         self,
         layers: Iterable[Layer | Input] | None = None,
@@ -50,12 +121,19 @@ class Sequential(Network):
         *,
         seed: int | np.random.Generator | None = None,
     ):
-        reject_unsupported("Sequential", trainable=(trainable, True))
         self.name = name or "sequential"
+        self._trainable, self._turn = bool(trainable), Turn()
         self.history: History | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._meters_seen: Meters | None = None
         super().__init__(layers, seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._turn.check("copy")  # of what another thread is writing to, a copy would be torn
+        return dict(vars(self))
+
+    def _settled(self, name: str) -> bool:
+        return name not in Network._fixed or super()._settled(name)
 
     # --- the stack --------------------------------------------------------------------------------
 
@@ -66,28 +144,64 @@ class Sequential(Network):
             shape = checks.check_shape(tuple(input_shape)[1:])
         if not self.built:
             self._output_shape(checks.check_shape(shape))
-            self._lay_out(shape, self.layers)
-            self._input_shape = shape
+            with self._turn.taken("build"):
+                self._lay_out(shape, self.layers)
+                self._input_shape = shape
         elif shape != self._input_shape:
             raise ValueError(
                 f"build: input_shape={input_shape!r}: the model is built for {self.input_shape}."
             )
 
+    @alone
+    def add(self, layer: Layer | Input) -> None:
+        """Put a layer on top, or the first time an `Input`. Parameters keep their values."""
+        super().add(layer)
+
+    @alone
     def pop(self, rebuild: bool = True) -> Layer:
         """Take the top layer off and return it; the others keep their weights.
 
-        A compiled model needs a new optimizer then, and `compile` is the place for it.
+        The optimizer goes on with those, and so does a layer that is put back; for new layers a
+        compiled model needs a new optimizer.
         """
         reject_unsupported("pop", rebuild=(rebuild, True))
         self._sample_shape(())
-        layer = self.layers.pop()
+        *rest, layer = self.layers
         if self._input_shape is not None:
-            self._lay_out(self._input_shape, self.layers)
+            self._lay_out(self._input_shape, rest)
+        self._stack.pop()
+        for name in ("params", "grads"):
+            vars(layer)[name] = {k: array.copy() for k, array in getattr(layer, name).items()}
+        vars(layer).update(in_model=False)
         return layer
 
     @property
+    def trainable(self) -> bool:
+        """Whether anything learns; assigning it does so for every layer, as in Keras."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: Any) -> None:
+        self._trainable = bool(value)
+        for layer in self.layers:
+            layer.trainable = value
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """The parameters that learn: views, in the order of `weights`."""
+        return [array for layer in learning.learners(self) for array in layer.weights]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """The parameters that stand still."""
+        frozen = (layer for layer in self.layers if layer not in learning.learners(self))
+        return [array for layer in frozen for array in layer.weights]
+
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
+
+    @property
     def compiled(self) -> bool:
-        return hasattr(self, "optimizer")
+        return hasattr(self, "loss")
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -103,6 +217,7 @@ class Sequential(Network):
         """Copies of the parameters, kernel and bias of each layer in turn."""
         return [array.copy() for array in self.weights]
 
+    @alone
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
         self._require_built()
@@ -137,19 +252,68 @@ class Sequential(Network):
         from scratchnet.summary import summary_text  # imports rich, for this alone
 
         reject_unsupported("summary", positions=(positions, None), layer_range=(layer_range, None))
-        reject_unsupported("summary", show_trainable=(show_trainable, False))
-        (print_fn or print)(summary_text(self, self.name, line_length or 78))
+        (print_fn or say)(summary_text(self, self.name, line_length or 78, show_trainable))
 
+    @alone
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: None = None
     ) -> None:
-        """Write the whole model to an `.npz` file; `models.load_model` reads it."""
-        reject_unsupported("save", zipped=(zipped, None))
-        if not overwrite and os.path.exists(filepath):
-            raise FileExistsError(
-                f"{filepath} is there already: take another name, or overwrite=True."
-            )
-        saving.save(filepath, checkpoint.state_of(self))
+        """Write the whole model to a file that `models.load_model` reads.
+
+        The ending says which kind: `.keras` is Keras's own, which Keras loads and trains on;
+        `.npz` is ours and holds all that a model may have here. A file that is there keeps its
+        permissions, a symbolic link stays one; whatever goes wrong, the old file is as it was.
+
+        Raises:
+            OSError: where the file can't be written.
+            ValueError: for another ending, and for what could not be loaded again, such as a
+                lambda.
+        """
+        reject_unsupported("save", zipped=(zipped or None, None))
+        kind = files.ending(filepath, files.MODELS)
+        refuse_overwriting(filepath, overwrite)
+        files.write_model(filepath, checkpoint.state_of(self, built=kind == ".keras"))
+
+    def save_weights(
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        max_shard_size: None = None,
+    ) -> None:
+        """Write the weights, and the optimizer's state if compiled, to a `.weights.h5` of Keras's.
+
+        Raises:
+            OSError: where the file can't be written.
+            ValueError: for another ending.
+        """
+        reject_unsupported("save_weights", max_shard_size=(max_shard_size, None))
+        files.ending(filepath, (files.WEIGHTS,))
+        refuse_overwriting(filepath, overwrite)
+        files.write_weights(filepath, checkpoint.weights_of(self))
+
+    def load_weights(
+        self, filepath: str | os.PathLike[str], skip_mismatch: bool = False, **others: Any
+    ) -> None:
+        """Take the weights of a `.weights.h5` or `.keras` file: all of them or none.
+
+        As in Keras, an optimizer that has stepped takes its state from the file, and
+        `skip_mismatch` leaves layers as they are that the file does not fit, with a warning.
+
+        Raises:
+            SavedStateError: for a damaged file, and for weights of another model; nothing moves.
+        """
+        for name, value in others.items():
+            reject_unsupported("load_weights", **{name: (value, None)})
+        self._require_built()
+        arrays = files.read_arrays(filepath)
+        try:
+            checkpoint.load_weights(self, arrays, skip_mismatch)
+        except ValueError as error:
+            raise SavedStateError(
+                filepath,
+                f"does not fit model {self.name!r}: {error}",
+                "Load it into a model of the same layers, or with skip_mismatch=True.",
+            ) from error
 
     # --- beyond Keras: what learners and provers look at ------------------------------------------
 
@@ -164,14 +328,17 @@ class Sequential(Network):
         """
         return self._check(x, y, sample_weight, caller="batch")
 
+    @alone
     def loss_and_gradients(
         self, x: Any, y: Any, sample_weight: Any = None
     ) -> tuple[float, list[Array]]:
-        """The loss and its gradients, in the order of `get_weights()`; no weight moves."""
+        """The loss and its gradients, in the order of `trainable_weights`; no weight moves."""
         batch = self._check(x, y, sample_weight, caller="loss_and_gradients")
         with single_threaded_blas():
             loss, _ = self.gradient(batch)
-        return float(loss), [grad.copy() for layer in self.layers for grad in layer.grads.values()]
+        return float(loss), [
+            grad.copy() for x in learning.learners(self) for grad in x.grads.values()
+        ]
 
     def loss_at(self, theta: Array, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """The loss as a pure function of all parameters, (P,), of any dtype, complex too."""
@@ -187,8 +354,11 @@ class Sequential(Network):
             stages = zip(self.layers, self.run(samples), strict=True)
         return {f"{layer.name}/{k}": getattr(s, k) for layer, s in stages for k in "ZA"}
 
+    train_step = learning.train_step
+
     # --- training ---------------------------------------------------------------------------------
 
+    @alone
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
@@ -222,27 +392,40 @@ class Sequential(Network):
             if given is not None and not isinstance(given, list | tuple):
                 raise ValueError(f"compile: {name}={given!r}: expected a list, [{given!r}].")
         asked = (tuple(metrics or ()), tuple(weighted_metrics or ()))
-        for metric in (*asked[0], *asked[1]):
-            name_of(metric)
-        chosen_loss, chosen_optimizer = losses.get(loss), optimizers.get(optimizer)
-        if chosen_loss.reduction == "none":
+        made = [[metrics_room.made(metric) for metric in group] for group in asked]
+        chosen_loss, chosen_optimizer = losses.of(loss), optimizers.get(optimizer)
+        if chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
+        if chosen_loss.axis not in (-1, 1):
+            raise ValueError(
+                f"compile: a loss with axis={chosen_loss.axis}: only the last axis, -1."
+            )
         chosen_engine = get_engine(engine or config.engine())
-        self.threads = None if threads is None else checks.check_count("threads", threads)
-        self.engine, self.metrics_asked = chosen_engine, asked
-        self.optimizer, self.loss = chosen_optimizer, chosen_loss
+        self.threads = threads
+        self.engine, self.optimizer = chosen_engine, chosen_optimizer
+        vars(self).update(loss=chosen_loss, metrics_asked=asked)
+        vars(self).update(metrics_made=made, _meters_seen=None)
 
     @property
     def metrics_names(self) -> list[str]:
         """The names of what `evaluate` returns, in its order."""
-        names = ([name_of(m) for m in group] for group in getattr(self, "metrics_asked", ((), ())))
-        return ["loss", *unique_names(*names)] if self.compiled else []
+        if not self.compiled:
+            return []
+        groups = zip(self.metrics_asked, self.metrics_made, strict=True)
+        names = (list(map(metrics_room.name_of, asked, made)) for asked, made in groups)
+        return ["loss", *unique_names(*names)]
 
     @property
-    def metrics(self) -> list[Metric]:
+    def metrics(self) -> list[Any]:
         """The meters of the last epoch or evaluation: the loss's, then those of the metrics."""
         return [] if self._meters_seen is None else self._meters_seen.all
 
+    def reset_metrics(self) -> None:
+        """Let all metrics begin anew, as `fit` and `evaluate` do by themselves."""
+        if self._meters_seen is not None:
+            self._meters_seen.reset()
+
+    @alone
     def fit(
         self,
         x: Any = None,
@@ -275,48 +458,49 @@ class Sequential(Network):
 
         Raises:
             ValueError, TypeError: for data or arguments that don't fit.
-            FloatingPointError: where loss or weights stop being finite, with epoch and batch.
+            FloatingPointError: where loss or weights stop being finite, with epoch, batch, layer
+                and tensor; weights, slots and step count are those from before that batch.
+            RuntimeError: where another thread is training the model.
         """
-        size = checks.check_batch_size(batch_size)
         check_loop(epochs, initial_epoch, shuffle, validation_freq)
         data = self._check(x, y, sample_weight, class_weight, "fit", build=False)
         held_out = None
         if validation_data is not None:
-            x_val, y_val, w_val = checks.unpack(validation_data)
+            x_val, y_val, w_val = data_adapters.unpack(validation_data)
             held_out = self._check(x_val, y_val, w_val, shape=data.x.shape[1:], build=False)
         elif validation_split:
-            data, held_out = checks.split_tail(data, validation_split)
+            data, held_out = data_adapters.split_tail(data, validation_split)
             held_out = held_out if class_weight is None else held_out._replace(weights=None)
-        test_size = checks.check_batch_size(validation_batch_size, size)
+        size, steps = data_adapters.portions(len(data.x), batch_size, steps_per_epoch)
+        test_size: Any = batch_size if validation_batch_size is None else validation_batch_size
         if held_out is not None:
-            held_out = checks.first_steps(held_out, test_size, validation_steps, "validation_steps")
-        steps = math.ceil(len(data.x) / size)
-        if steps_per_epoch is not None:
-            steps = checks.check_count("steps_per_epoch", steps_per_epoch)
+            held_out, test_size = data_adapters.first_steps(
+                held_out, test_size, validation_steps, "validation_steps"
+            )
         progress = Progress(verbose, epochs, steps)
-        settings = {"verbose": verbose, "epochs": epochs, "steps": steps}
-        events = CallbackList(callbacks, self, settings, add_history=True)
+        events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))
-        self.optimizer.build(self.theta)
+        learning.claim(self)
         self.history, self.stop_training = events.history, False
         orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
-        logs: Logs | None = None
-        with single_threaded_blas(), Interruptible() as interrupt:
+        logs: Logs = {}
+        with Interruptible() as interrupt, single_threaded_blas():
             runner = Runner(self, data, size, self.meters(data))
-            events.call("on_train_begin")
+            events.on_train_begin()
             for epoch in range(initial_epoch, epochs):
-                events.call("on_epoch_begin", epoch)
+                self.reset_metrics()
+                events.on_epoch_begin(epoch)
                 order = next(orders)
                 logs = self._train_epoch(runner, order, epoch, events, progress, interrupt)
                 if held_out is not None and due(epoch + 1, validation_freq):
-                    seen = self._test(held_out, test_size, events).logs()
+                    seen = self._test(held_out, test_size, events)
                     logs |= {f"val_{name}": value for name, value in seen.items()}
-                    logs = dict(sorted(logs.items()))  # Keras's order
-                events.call("on_epoch_end", epoch, logs)
-                progress.end(logs)
+                shown = flat_logs(logs)  # and what callbacks write into it
+                events.tell("on_epoch_end", epoch, shown)
+                progress.end(shown)
                 if self.stop_training:
                     break
-            events.call("on_train_end", logs)
+            events.on_train_end(logs)
         return events.history
 
     def _orders(
@@ -354,21 +538,34 @@ class Sequential(Network):
         interrupt: Interruptible,
     ) -> Logs:
         """The rows of `order`, batch by batch."""
-        meters = self.meters(runner.data)
+        meters = runner.meters
+        meters.reset()
         runner.begin(order, meters)
         progress.begin(epoch)
         done = 0
         try:
             while done < runner.steps:
                 interrupt.poll()
-                events.call("on_train_batch_begin", done)
-                done, trouble = runner.run(done, one=events.wants_batches)
                 if events.wants_batches:
-                    events.call("on_train_batch_end", done - 1, logs=meters.logs())
+                    events.on_train_batch_begin(done)
+                if self._meters_seen is not meters:
+                    raise TypeError(
+                        f"fit: compile was called while the model trains, before batch {done} of "
+                        f"epoch {epoch + 1}: call it before or after fit. A number of the "
+                        "optimizer may change at any time: model.optimizer.learning_rate = 0.1."
+                    )
+                # Who asked to stop before this batch, as Keras has it, still gets it.
+                one = events.wants_batches or self.stop_training
+                done, trouble = runner.run(done, one)
+                if events.wants_batches:
+                    events.on_train_batch_end(done - 1, meters.logs())
                 if trouble and not self.stop_training:
+                    bad = rescue.first_bad(self, runner.batch(done - 1))
                     raise FloatingPointError(
                         f"{trouble} in epoch {epoch + 1}, batch {done - 1}: expected finite "
-                        "numbers. Lower the learning rate, or scale the inputs."
+                        f"numbers{bad and f', and the first that is not is in {bad}'}. The model "
+                        "has its weights from before that batch. Lower the learning rate, or scale "
+                        "the inputs."
                     )
                 progress.advance(done, meters)
                 if self.stop_training:
@@ -377,6 +574,7 @@ class Sequential(Network):
             progress.end()
         return meters.logs()
 
+    @alone
     def train_on_batch(
         self,
         x: Any,
@@ -387,11 +585,11 @@ class Sequential(Network):
     ) -> Any:
         """One step on one batch; its loss and metrics, taken before the step."""
         batch = self._check(x, y, sample_weight, class_weight, "train_on_batch")
-        with single_threaded_blas():
+        with Interruptible(), single_threaded_blas():
             loss, outputs = self.train_step(batch)
         meters = self.meters(batch)
         meters.update(batch, loss, outputs)
-        return results(meters, return_dict)
+        return self._results(return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
@@ -399,7 +597,8 @@ class Sequential(Network):
         """Loss and metrics of one batch; nothing moves."""
         batch = self._check(x, y, sample_weight, caller="test_on_batch")
         with single_threaded_blas():
-            return results(self._test(batch, len(batch.x)), return_dict)
+            self._test(batch, len(batch.x), self._events(None))
+        return self._results(return_dict)
 
     # --- evaluation -------------------------------------------------------------------------------
 
@@ -415,17 +614,16 @@ class Sequential(Network):
         return_dict: bool = False,
     ) -> Any:
         """Loss and metrics over (x, y): a list in the order of `metrics_names`, or a dict."""
-        size = checks.check_batch_size(batch_size)
         data = self._check(x, y, sample_weight, caller="evaluate")
-        data = checks.first_steps(data, size, steps, "steps")
-        count = math.ceil(len(data.x) / size)
+        data, size = data_adapters.first_steps(data, batch_size, steps, "steps")
+        count = steps or math.ceil(len(data.x) / size)
         progress = Progress(verbose, 1, count)
-        events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
+        events = self._events(callbacks, verbose=verbose, epochs=1, steps=count)
         progress.begin()
         with single_threaded_blas():
-            meters = self._test(data, size, events)
-        progress.end(meters.logs())
-        return results(meters, return_dict)
+            logs = self._test(data, size, events)
+        progress.end(logs)
+        return self._results(return_dict)
 
     def predict(
         self,
@@ -437,25 +635,25 @@ class Sequential(Network):
     ) -> Array:
         """The outputs of x (N, ...), in the model's dtype; nothing is printed at any `verbose`."""
         samples = self._check_samples(x, finite=not self.built)
-        size = checks.check_batch_size(batch_size)
-        count = math.ceil(len(samples) / size)
-        if steps is not None:
-            count = min(count, checks.check_count("steps", steps))
+        size, count = data_adapters.portions(len(samples), batch_size, steps, "steps")
         Progress(verbose, 1, count)
-        events = CallbackList(callbacks, self, {"verbose": verbose, "epochs": 1, "steps": count})
-        outputs = []
+        events = self._events(callbacks, verbose=verbose, epochs=1, steps=count)
+        outputs: list[Array] = []
         if not events.callbacks and steps is None:
             whole = fitting.predict(self, samples)
             if whole is not None:
                 return whole
         checks.check_finite("x", samples)  # the compiled call has seen to it by itself
+        self.stop_predicting = False
         with single_threaded_blas():
-            events.call("on_predict_begin")
-            for step in range(count):
-                events.call("on_predict_batch_begin", step)
-                outputs.append(self.run(samples[step * size : (step + 1) * size])[-1].A)
-                events.call("on_predict_batch_end", step, logs={"outputs": outputs[-1]})
-            events.call("on_predict_end")
+            events.on_predict_begin()
+            for step, start in enumerate(range(0, min(len(samples), count * size), size)):
+                events.on_predict_batch_begin(step)
+                outputs.append(self.run(samples[start : start + size])[-1].A)
+                events.on_predict_batch_end(step, {"outputs": outputs[-1]})
+                if self.stop_predicting:
+                    break
+            events.on_predict_end()
         return np.concatenate(outputs)
 
     def predict_on_batch(self, x: Any) -> Array:
@@ -468,35 +666,59 @@ class Sequential(Network):
         with single_threaded_blas():
             return self.run(samples)[-1].A
 
-    def _test(self, data: Examples, size: int, events: CallbackList | None = None) -> Meters:
-        events = events or CallbackList(None, self, {})
+    def _test(self, data: Examples, size: int, events: CallbackList) -> Logs:
+        """Loss and metrics of all data, by name."""
         meters = self.meters(data)
-        wanted = events.listens("on_test_batch_end")
-        events.call("on_test_begin")
-        whole = not wanted and fitting.evaluate(self, data, meters)
+        self.stop_evaluating = False
+        events.on_test_begin()
+        one = self.stop_evaluating or events.listens("on_test_batch_begin", "on_test_batch_end")
+        whole = not one and fitting.evaluate(self, data, meters)
         for step, batch in enumerate(() if whole else data.batches(size)):
-            events.call("on_test_batch_begin", step)
+            events.on_test_batch_begin(step)
             head = self.run(batch.x)[-1]
             loss = self.objective.value(head.Z, head.A, batch.y, batch.weights)
             meters.update(batch, loss, head.A)
-            if wanted:
-                events.call("on_test_batch_end", step, logs=meters.logs())
-        events.call("on_test_end", logs=meters.logs())
-        return meters
+            if one:
+                events.on_test_batch_end(step, meters.logs())
+            if self.stop_evaluating:
+                break
+        logs = meters.logs()
+        events.on_test_end(logs)
+        return logs
+
+    def _results(self, as_dict: bool) -> Any:
+        """The meters' numbers in Keras's forms: a dict, a list, or the loss alone."""
+        meters = self._meters_seen
+        assert meters is not None
+        values = meters.values()
+        return meters.logs() if as_dict else values if len(values) > 1 else values[0]
+
+    def _events(self, callbacks: Any, history: bool = False, **params: Any) -> CallbackList:
+        """The callbacks with this model; a CallbackList as it is, as in Keras."""
+        if isinstance(callbacks, CallbackList):
+            return callbacks
+        return CallbackList(callbacks, add_history=history, model=self, **params)
 
     # --- at the door ------------------------------------------------------------------------------
 
     def meters(self, data: Examples) -> Meters:
-        """Meters at 0 for targets like these; they are what `metrics` shows from here on."""
-        self._meters_seen = Meters(*self._chosen(data.y, self.layers[-1].output_shape[-1]))
+        """The model's meters at 0; what they are is decided by the first data after `compile`."""
+        if self._meters_seen is None:
+            self._meters_seen = Meters(*self._chosen(data.y, self.layers[-1].output_shape))
+        self._meters_seen.reset()
         return self._meters_seen
 
-    def _chosen(self, y: Array, classes: int) -> list[list[Metric]]:
-        return [[choose(m, y, classes) for m in group] for group in self.metrics_asked]
+    def _chosen(self, y: Array, outputs: Shape) -> list[list[Any]]:
+        """The metrics and the weighted ones, for targets and outputs like these."""
+        groups = zip(self.metrics_made, self.metrics_asked, strict=True)
+        return [
+            [metrics_room.choose(*pair, y, outputs) for pair in zip(*group, strict=True)]
+            for group in groups
+        ]
 
     def _require_built(self) -> None:
         if not self.built:
-            raise ValueError(
+            raise NotBuiltError(
                 f"model {self.name!r} has no weights yet: give it an Input(shape=...) first, call "
                 "build((None, ...)), or show it data."
             )
@@ -515,10 +737,18 @@ class Sequential(Network):
         return shape
 
     def _check_samples(self, x: Any, finite: bool = True) -> Array:
-        shape = self._sample_shape(x)
-        samples = checks.check_samples(x, shape, finite)
+        array = self._as_array(x)
+        shape = self._sample_shape(array)
+        samples = data_adapters.check_samples(array, shape, finite)
         self.build((None, *shape))
         return samples
+
+    def _as_array(self, x: Any) -> Array:
+        """Samples of any kind as an array of numbers."""
+        sample = self._input_shape
+        if sample is None and isinstance(x, list | tuple) and len(x) == 1 and np.ndim(x[0]) == 1:
+            sample = np.shape(x[0])  # a lone row of features, for a model that knows no shape yet
+        return data_adapters.as_array("x", data_adapters.only(x, sample))
 
     def _check(
         self,
@@ -533,20 +763,16 @@ class Sequential(Network):
         """Everything that a user hands over, checked before anything moves; and the objective."""
         if not self.compiled:
             raise ValueError(f"{caller}: the model is not compiled: call compile(optimizer, loss).")
-        shape = shape or self._sample_shape(x)
-        samples = checks.check_samples(x, shape)
+        array = self._as_array(x)
+        shape = shape or self._sample_shape(array)
+        samples = data_adapters.check_samples(array, shape)
         output = self._output_shape(shape)
-        data = checks.check_data(
-            samples,
-            y,
-            sample_weight,
-            class_weight,
-            output,
-            self.loss.name,
-            self.loss.sparse,
-            self.theta.dtype,
+        ignored = getattr(self.loss, "ignore_class", None)
+        wanted = data_adapters.Wanted(
+            output, self.loss.name, self.loss.sparse, ignored, self.theta.dtype
         )
-        strange = fitting.unknown_layer(self)
+        data = data_adapters.check_data(samples, y, sample_weight, class_weight, wanted)
+        strange = fitting.unknown_part(self, self.loss)
         if strange is not None:
             warnings.warn(
                 f"{strange} is not known to the compiled engine: the model runs on the reference "
@@ -554,19 +780,25 @@ class Sequential(Network):
                 stacklevel=3,
             )
             self.engine = reference.ENGINE
+        if output == (1,) and self.loss.family == "categorical_crossentropy":
+            warnings.warn(
+                f"loss {self.loss.name!r} with one output is 0 whatever the model does: for two "
+                "classes take 'binary_crossentropy'.",
+                SyntaxWarning,
+                stacklevel=3,
+            )
         objective = Objective(self.loss, self.layers[-1].activation, self.engine)
-        for metric in itertools.chain(*self._chosen(data.y, output[-1])):
-            metric.values(data.y[:1], np.zeros((1, *output), self.theta.dtype))
+        for metric in itertools.chain(*self._chosen(data.y, output)):
+            metrics_room.check(metric, data.y, output)
         if build:
             self.build((None, *shape))
         self.objective = objective
         return data
 
 
-def results(meters: Meters, as_dict: bool) -> Any:
-    """Keras's way to return numbers: a dict, a list, or the loss alone."""
-    values = meters.values()
-    return meters.logs() if as_dict else values if len(values) > 1 else values[0]
+def refuse_overwriting(filepath: str | os.PathLike[str], overwrite: bool) -> None:
+    if not overwrite and os.path.exists(filepath):
+        raise FileExistsError(f"{filepath} is there already: take another name, or overwrite=True.")
 
 
 def check_loop(epochs: Any, initial_epoch: Any, shuffle: Any, validation_freq: Any) -> None:
@@ -579,6 +811,6 @@ def check_loop(epochs: Any, initial_epoch: Any, shuffle: Any, validation_freq: A
         checks.check_count("validation_freq", epoch)
 
 
-def due(epoch: int, frequency: int | list[int]) -> bool:
+def due(epoch: int, frequency: int | list[int] | tuple[int, ...]) -> bool:
     """Whether to validate after this epoch, counted from 1."""
-    return epoch % frequency == 0 if isinstance(frequency, int) else epoch in frequency
+    return epoch in frequency if isinstance(frequency, list | tuple) else epoch % frequency == 0

@@ -71,6 +71,7 @@ def softmax_of(model, page) -> np.ndarray:
     for layer in hidden:
         A = np.maximum(A @ layer.params["kernel"] + layer.params["bias"], 0)
     z = (A @ head.params["kernel"] + head.params["bias"])[0]
+    z /= predict.TEMPERATURE
     return np.exp(z) / np.exp(z).sum()
 
 
@@ -138,7 +139,10 @@ def test_what_looks_like_no_digit_is_said_aloud(read, tmp_path):
     photos.pencilled(4).crop((0, 0, 300, 220)).save(tmp_path / "cut.png")
     result = read("cut.png")
     assert result.exit_code == 0
-    assert "Warning: cut.png: it runs into the edge of the picture." in result.stderr
+    assert (
+        "Warning: cut.png: it runs into the edge of the picture, and may be cut off."
+        in result.stderr
+    )
     quiet = read("cut.png", "--quiet")
     assert quiet.stderr == "" and quiet.stdout == result.stdout
 

@@ -527,10 +527,11 @@ package.__path__ = [{str(Path(formats.__file__).parents[1])!r}]
 sys.modules["scratchnet"] = package
 import scratchnet.datasets
 print({{"pooch", "sklearn", "scipy", "rich", "requests"}} & sys.modules.keys())
-print({{name.split(".")[1] for name in sys.modules if name.startswith("scratchnet.")}})
+names = [name.split(".")[1] for name in sys.modules if name.startswith("scratchnet.")]
+print(sorted(set(names)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split("\n") == ["set()", "{'datasets'}", ""]
+    assert run.stdout.split("\n") == ["set()", "['datasets', 'progress', 'untrusted']", ""]
 
 
 # The real thing -----------------------------------------------------------------------------------
@@ -629,3 +630,71 @@ def test_synthetic_is_learnable_and_reproducible() -> None:
 def test_synthetic_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}="):
         datasets.synthetic.load_data(**wrong)
+
+
+# What a file may unpack to and say ----------------------------------------------------------------
+
+
+def deflated(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def blank(images: int, order: str = "C") -> Arrays:
+    """Images of one grey: they unpack to a thousand times their size."""
+    x = np.zeros((images, 28, 28), np.uint8, order=order)  # type: ignore[call-overload]
+    return TINY | {"x_train": x, "y_train": np.zeros(images, np.uint8)}
+
+
+UNPACKS: dict[str, Callable[[], bytes]] = {
+    "one large array": lambda: deflated(**blank(100_000)),
+    "one large array by columns": lambda: deflated(**blank(100_000, "F")),
+    "wide labels": lambda: deflated(
+        **blank(60_000)
+        | {"y_train": np.zeros(60_000, np.int64), "y_test": np.zeros(9 * 2**20, int)}
+    ),
+    "two of a half each": lambda: deflated(
+        **blank(45_000)
+        | {"x_test": np.zeros((45_000, 28, 28), np.uint8), "y_test": np.zeros(45_000, np.uint8)}
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNPACKS)
+def test_a_small_file_may_not_unpack_to_much(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "bomb.npz"
+    path.write_bytes(UNPACKS[case]())
+    assert path.stat().st_size < 300_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match="may unpack to"):
+            datasets.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_small_gzip_may_not_unpack_to_much_either(tmp_path: Path) -> None:
+    zeros = np.zeros((100_000, 28, 28), np.uint8)
+    folder = idx_folder(tmp_path / "bomb", x_train=gzip.compress(idx(zeros), 9))
+    with pytest.raises(DatasetError, match="may unpack to"):
+        datasets.load(folder)
+
+
+def test_blank_images_in_mnists_number_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "blank.npz"
+    path.write_bytes(deflated(**blank(60_000)))
+    assert datasets.load(path)[0][0].shape == (60_000, 28, 28)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2Jb", "x\nforged.npz: is fine", "\r\x07", "\u202egpj"])
+def test_no_message_holds_what_a_file_wants_the_terminal_to_do(tmp_path: Path, name: str) -> None:
+    """Not the file's name, nor its members', nor what a header says."""
+    path = tmp_path / f"{name}.npz"
+    header = b"\x93NUMPY\1\0\x40\0" + b"\x1b[2J\n" * 13
+    for content in (npz({name: _X}), npz(TINY)[:-100], npz_with_member(header)):
+        path.write_bytes(content)
+        with pytest.raises(DatasetError) as caught:
+            datasets.load(path)
+        assert str(caught.value).isprintable()

@@ -36,6 +36,7 @@ OFFERED = (
     "scratchnet.optimizers",
     "scratchnet.plots",
     "scratchnet.saving",
+    "scratchnet.testing",
     "scratchnet.testing.batteries",
     "scratchnet.testing.exact",
     "scratchnet.testing.kill_matrix",
@@ -47,7 +48,15 @@ OFFERED = (
 INTERNAL = {
     "scratchnet.callbacks": {"CallbackList", "Progress"},
     "scratchnet.engines.contract": {"DenseSpec", "Plan"},
-    "scratchnet.metrics": {"choose", "directions", "is_accuracy", "name_of", "Meters"},
+    "scratchnet.metrics": {
+        "choose",
+        "directions",
+        "is_accuracy",
+        "name_of",
+        "Meters",
+        "made",
+        "check",
+    },
     "scratchnet.models": {"model_of"},
     "scratchnet.objective": {"LossDescription", "Row"},
     "scratchnet.testing.exact": {
@@ -60,7 +69,7 @@ INTERNAL = {
         # the checks and trainings behind the one function that is called from outside
         *("build", "targets", "complex_step", "loss_value", "second_call", "sum_of_parts"),
         *("optimizer_steps", "batches", "Planted", "looks_like", "load", "accuracy"),
-        *("Accuracies", "print_matrix", "caption"),
+        *("Accuracies", "print_matrix", "caption", "rule_of"),
     },
     "scratchnet.testing.magnitude": {"backward_scale"},
     "scratchnet.testing.museum": {

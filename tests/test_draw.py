@@ -15,6 +15,7 @@ from results import a_result
 from typer.testing import CliRunner
 
 from scratchnet import config, datasets
+from scratchnet.activations import NAMES
 from scratchnet.app import cli, images, run_folder, run_training
 from scratchnet.app.pages import drawing_page
 from scratchnet.checks import Examples
@@ -24,6 +25,7 @@ from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.objective import Objective
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.sequential import Sequential
+from scratchnet.testing.variants import KINDS, values
 
 pytest_plugins = ["browser"]
 
@@ -252,7 +254,28 @@ def fitting(model):
     return x, y
 
 
+def every_activation():
+    hidden = [Dense(12, name) for name in NAMES]
+    model = stack(Rescaling(1 / 255), Flatten(), *hidden, Dense(10, "softmax"))
+    model.compile("adam", SPARSE)
+    return model
+
+
+def stepped_by(name, everything):
+    """A registered optimizer at its defaults, or with all of its arguments elsewhere."""
+    options = {argument: tried[len(tried) // 2] for argument, tried in values(KINDS[name]).items()}
+
+    def stepped():
+        model = stack(Rescaling(1 / 255), Flatten(), Dense(20, "relu"), Dense(10, "softmax"))
+        model.compile(KINDS[name](**options) if everything else KINDS[name](), SPARSE)
+        return model
+
+    stepped.__name__ = f"{name}, {'all' if everything else 'as it is'}"
+    return stepped
+
+
 STACKS = [usual, deep, amsgrad, small, sigmoids_as_logits, softmax_below, in_float64]
+STACKS += [every_activation, *(stepped_by(name, all_) for name in KINDS for all_ in (False, True))]
 
 
 @pytest.fixture
@@ -408,6 +431,53 @@ def test_an_empty_pad_and_a_dot_are_no_trouble(blank):
     assert decode(blank, "state.x").max() == 255
 
 
+def test_a_dot_is_a_disc_whatever_a_browser_makes_of_a_line_without_length(blank):
+    """Some give a stroke of length 0 no round ends; so no dot may be left to `stroke`."""
+    inked = blank.evaluate("""() => {
+        const stroke = CanvasRenderingContext2D.prototype.stroke;
+        CanvasRenderingContext2D.prototype.stroke = () => {};
+        const dots = [[[0.5, 0.5]], [[0.2, 0.2], [0.2, 0.2]]];
+        const counts = dots.map((dot) => inkOf([dot]).filter((v) => v > 127).length);
+        CanvasRenderingContext2D.prototype.stroke = stroke;
+        return counts;
+    }""")
+    radius = 0.085 / 4 * 280 / 2
+    # Pixels that are covered by more than half: as many as its area, but for a ring of them.
+    assert inked == pytest.approx([np.pi * radius**2] * 2, abs=2 * np.pi * radius / 2)
+
+
+def test_an_example_never_destroys_a_drawing(tmp_path, visit):
+    page = visit(drawing_page.html(written(tmp_path / "run", usual()))).page
+    page.locator("#clear").click()
+    page.locator("#pad").click()
+    settled(page)
+    own = page.evaluate("state.strokes")
+    for k in (3, 5):  # a second one doesn't make the first one's strokes mine
+        page.locator(f"#examples button >> nth={k}").click()
+    settled(page)
+    assert page.locator("#undo-stroke").text_content() == "Back to mine"
+    page.locator("#undo-stroke").click()
+    settled(page)
+    assert page.evaluate("state.strokes") == own and len(own) == 1
+
+
+@pytest.mark.parametrize("width", [320, 375, 768, 1280])
+def test_the_optimizers_line_is_not_clipped(tmp_path, visit, width):
+    model = usual()
+    model.optimizer.iterations = 18_750
+    page = visit(drawing_page.html(written(tmp_path / "run", model)), width).page
+    needed, given = page.evaluate("""() => {
+        const select = $("optimizer"), style = getComputedStyle(select);
+        const context = document.createElement("canvas").getContext("2d");
+        context.font = style.font;
+        const texts = [...select.options].map((o) => context.measureText(o.textContent).width);
+        const padding = parseFloat(style.paddingLeft) + parseFloat(style.paddingRight);
+        const inside = select.clientWidth - padding;
+        return [Math.max(...texts), inside];
+    }""")
+    assert needed < given
+
+
 # --- the page in use -----------------------------------------------------------------------------
 
 
@@ -510,7 +580,7 @@ def test_plain_descent_lowers_the_loss_by_what_a_straight_line_says(blank):
     assert expected == pytest.approx(-0.001 * grad @ grad, rel=1e-3)
     assert after - loss == pytest.approx(expected, rel=0.2)
     said = blank.locator("#first-order").inner_text()
-    assert said.startswith("Gradient descent, rate 0.001.")
+    assert said.startswith("SGD, rate 0.001.")
     blank.locator("#labels button").nth(4).click()
     blank.locator("#restore").click()
     assert blank.evaluate("state.taken.length") == 0

@@ -6,11 +6,11 @@ from __future__ import annotations
 import _thread
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,10 @@ numba = pytest.importorskip("numba")
 if numba.config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT=1: the engine refuses.", allow_module_level=True)
 
-from scratchnet.engines.compiled import (  # noqa: E402
-    ENGINE,
-    fused,
-    kernels,
-)
+from scratchnet.engines.compiled import ENGINE, records  # noqa: E402
+from scratchnet.engines.compiled import session as fused  # noqa: E402
 
+ROOT = Path(__file__).parents[1]
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 BETA_1, BETA_2 = float(np.float32(0.9)), float(np.float32(0.999))
 
@@ -84,9 +82,9 @@ def start(plan: Plan, seed: int = 0) -> tuple[np.ndarray, dict[str, np.ndarray]]
         W[:] = rng.uniform(-1, 1, W.shape) * np.sqrt(6 / sum(W.shape))
         if b is not None:
             b[:] = rng.normal(size=b.shape) / 10
-    names = ["velocity"] if plan.constants.get("momentum") else []
+    names = ["momentum"] if plan.constants.get("momentum") else []
     if plan.optimizer == "adam":
-        names = ["m", "v", "v_hat"][: 3 if plan.constants["amsgrad"] else 2]
+        names = ["momentum", "velocity", "velocity_hat"][: 3 if plan.constants["amsgrad"] else 2]
     return theta, {name: np.zeros_like(theta) for name in names}
 
 
@@ -112,10 +110,11 @@ def reference_step(
         through = True
     c = plan.constants
     if plan.optimizer == "sgd":
-        ref.sgd(theta, grad, slots.get("velocity"), rate, c["momentum"], c["nesterov"])
+        ref.sgd(theta, grad, slots.get("momentum"), rate, c["momentum"], c["nesterov"])
     else:
         betas = c["one_minus_beta_1"], c["one_minus_beta_2"], c["epsilon"]
-        ref.adam(theta, grad, slots["m"], slots["v"], slots.get("v_hat"), rate, *betas)
+        moments = (slots.get(name) for name in ("momentum", "velocity", "velocity_hat"))
+        ref.adam(theta, grad, *moments, rate, *betas)
     return float(np.sum(dl * losses)), int(np.sum(A.argmax(1) == T.argmax(1)))
 
 
@@ -166,49 +165,18 @@ MNIST_LIKE = ((784, 50, 50, 10), ("relu", "relu", "sigmoid"))
 # --- the contract ---------------------------------------------------------------------------------
 
 
-def test_same_keys() -> None:
-    assert ENGINE.name == "compiled" and ENGINE.fused is fused
-    assert ENGINE.activations.keys() == ref.ENGINE.activations.keys() == fused.ACTIVATIONS.keys()
-    assert ENGINE.losses.keys() == ref.ENGINE.losses.keys() == fused.LOSSES.keys()
-
-
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 1000])
-@pytest.mark.parametrize("amsgrad", [False, True])
-def test_adam(dtype: Any, n: int, amsgrad: bool) -> None:
-    rng = np.random.default_rng(n)
-    g = rng.normal(size=n).astype(dtype)
-    g[::3] = 0
-    one = [rng.random(n).astype(dtype) for _ in range(4)]
-    one[1][::5] = 1e-30
-    two = [a.copy() for a in one]
-    for engine, arrays in ((ref.ENGINE, one), (ENGINE, two)):
-        theta, m, v, v_hat = arrays
-        engine.adam(theta, g, m, v, v_hat if amsgrad else None, 1e-3, 0.1, 0.001, 1e-7)
-    for a, b in zip(one, two, strict=True):
-        assert b.dtype == dtype
-        eps = np.finfo(dtype).eps
-        np.testing.assert_allclose(b, a, rtol=4 * eps, atol=4 * eps)
-
-
-@pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("momentum, nesterov", [(None, False), (0.9, False), (0.9, True)])
-def test_sgd(dtype: Any, momentum: float | None, nesterov: bool) -> None:
-    rng = np.random.default_rng(0)
-    g, theta, u = rng.normal(size=(3, 77)).astype(dtype)
-    theta_2, u_2 = theta.copy(), u.copy()
-    given = (0.01, momentum or 0.0, nesterov)
-    ref.sgd(theta, g, u if momentum else None, *given)
-    ENGINE.sgd(theta_2, g, u_2 if momentum else None, *given)
-    eps = np.finfo(dtype).eps
-    np.testing.assert_allclose(theta_2, theta, rtol=4 * eps, atol=4 * eps)
-    np.testing.assert_allclose(u_2, u, rtol=4 * eps, atol=4 * eps)
+def test_every_function_of_the_contract_has_a_kernel() -> None:
+    """The engine's own functions are the reference's: to compare them would say nothing. What is
+    compiled is compared in `test_kernels.py`, and whole epochs below."""
+    assert replace(ref.ENGINE, name="compiled", fused=fused) == ENGINE
+    assert fused.ACTIVATIONS.keys() == ref.ENGINE.activations.keys()
+    assert fused.LOSSES.keys() == ref.ENGINE.losses.keys()
 
 
 # --- whole epochs: every activation, loss, optimizer ----------------------------------------------
 
 CASES: dict[str, tuple[Plan, dict[str, Any]]] = {
-    "the seed's": (make_plan(*MNIST_LIKE), {}),
+    "the script's": (make_plan(*MNIST_LIKE), {}),
     "one layer": (make_plan((20, 3), ("sigmoid",)), {}),
     "ones": (
         make_plan((1, 1, 1), ("tanh", "sigmoid"), loss="mean_squared_error", reads="A"),
@@ -252,7 +220,7 @@ CASES: dict[str, tuple[Plan, dict[str, Any]]] = {
         make_plan((100, 512, 1024, 10), ("relu", "relu", "linear")),
         {"batch": 100, "steps": 20},
     ),
-    "three crowds of samples": (
+    "three passes of groups of samples": (
         make_plan((40, 20, 30, 5), ("relu", "tanh", "softmax")),
         {"batch": 300, "steps": 20},
     ),
@@ -338,7 +306,7 @@ def test_bits_do_not_depend_on_threads(
         monkeypatch.setattr(fused, "threads_allowed", lambda asked: asked)
         theta, slots, found = train(plan, X, y, order, batch, threads=threads)
         np.testing.assert_array_equal(theta, expected[0])
-        np.testing.assert_array_equal(slots["v"], expected[1]["v"])
+        np.testing.assert_array_equal(slots["velocity"], expected[1]["velocity"])
         np.testing.assert_array_equal(found.losses, expected[2].losses)
 
 
@@ -350,16 +318,16 @@ def test_second_moments_that_nobody_sees_end_at_0() -> None:
     order = np.resize(np.arange(64), 6400)
     for switches, ends in ((fused.Switches(), True), (fused.Switches(flush=False), False)):
         theta, slots = start(plan)
-        slots["v"][:] = 1e-29
+        slots["velocity"][:] = 1e-29
         session = fused.open(plan, theta, slots, X, y, batch_size=1, threads=1, switches=switches)
         session.epoch(order, rates_of(plan, order.size))
         session.pull()
-        unlit = slots["v"][: 40 * 6].reshape(40, 6)[::2]
+        unlit = slots["velocity"][: 40 * 6].reshape(40, 6)[::2]
         assert (unlit == 0).all() if ends else (unlit > 0).all()
-        assert (slots["v"][: 40 * 6].reshape(40, 6)[1::2] > 1e-20).any()
+        assert (slots["velocity"][: 40 * 6].reshape(40, 6)[1::2] > 1e-20).any()
 
 
-def test_helpers_that_come_late_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_lag_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = make_plan(*MNIST_LIKE, F32)
     X, y = draw_data(plan, 2000)
     order = np.resize(np.random.default_rng(0).permutation(2000), 40_000)
@@ -486,7 +454,7 @@ def test_weights_not_finite_from_the_start_meet_every_zero() -> None:
     assert session.epoch(np.arange(32), np.ones(1) * 1e-3).bad == 0
 
 
-# --- looking --------------------------------------------------------------------------------------
+# --- prediction -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
@@ -534,12 +502,12 @@ def test_predict_is_what_training_saw() -> None:
 @pytest.mark.parametrize("density", [0.2, 1.0])
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("at", [0, 7 * 1_500 + 3, -1])
-def test_looking_finds_a_number_that_is_not_finite(
+def test_predicting_finds_a_number_that_is_not_finite(
     kind: Any, density: float, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it is: in the first call, in one in between, or in the last one."""
     plan = make_plan((7, 5, 3), ("relu", "softmax"), F32)
-    monkeypatch.setattr(fused, "PIECE", 7 * 300)
+    monkeypatch.setattr(fused, "PREDICT_NUMBERS", 7 * 300)
     X, y = draw_data(plan, 2100, density)
     theta, _ = start(plan)
     for number in (np.nan, -np.inf, 1e300 if kind is np.float64 else np.inf):
@@ -562,7 +530,7 @@ def test_looking_finds_a_number_that_is_not_finite(
         ({"T": np.zeros(3, int)}, "T has 3 rows"),
         ({"weights": np.ones(5)}, "weights has 5 rows"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"slots": {}}, "needs 'm'"),
+        ({"slots": {}}, "needs 'momentum'"),
         ({"theta": np.zeros(3)}, "theta is"),
         ({"threads": 0}, "threads=0"),
     ],
@@ -604,13 +572,13 @@ def test_nothing_is_compiled_twice() -> None:
     train(sparse, X, y, np.arange(100))
     dense = make_plan((5, 2), ("linear",), F32)
     train(dense, *draw_data(dense, 9, 1.0), np.arange(9))
-    before = len(fused._train.signatures)
+    before = len(fused._train_batches.signatures)
     train(sparse, X, y, np.arange(77), 13)
     train(sparse, X, np.eye(10)[y], np.arange(77), 13, w=np.ones(100))
     train(deep, *draw_data(deep, 90, 1.0), np.arange(90), 1)
     X.flags.writeable = False
     train(sparse, X, y, np.arange(100))
-    assert len(fused._train.signatures) == before
+    assert len(fused._train_batches.signatures) == before
     assert fused.compiled_before()
 
 
@@ -659,35 +627,35 @@ def interrupted(threads: int) -> float:
     return waited
 
 
-def test_a_helper_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_that_fails_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "threads_allowed", lambda asked: asked)
     plan = make_plan((30, 20, 4), ("relu", "sigmoid"), F32)
     X, y = draw_data(plan, 200)
     theta, slots = start(plan)
     session = fused.open(plan, theta, slots, X, y, threads=2)
-    real = fused._train
+    real = fused._train_batches
 
     def failing(*args: Any) -> Any:
         if args[-2] > 0:
             raise MemoryError("no room")
         return real(*args)
 
-    monkeypatch.setattr(fused, "_train", failing)
+    monkeypatch.setattr(fused, "_train_batches", failing)
     with pytest.raises(RuntimeError, match="no room"):
         session.epoch(np.arange(200), rates_of(plan, 7))
 
 
-def test_a_helper_that_fails_while_looking_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or its share of the outputs would be whatever stood in that memory."""
+def test_a_thread_that_fails_while_predicting_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or its part of the outputs would be whatever stood in that memory."""
     plan = make_plan((7, 5, 3), ("relu", "softmax"), F32)
-    look = fused._look
+    predict = fused._predict_batches
 
     def failing(*args: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             raise MemoryError("no room")
-        return look(*args)
+        return predict(*args)
 
-    monkeypatch.setattr(fused, "_look", failing)
+    monkeypatch.setattr(fused, "_predict_batches", failing)
     with pytest.raises(MemoryError, match="no room"):
         fused.predict(plan, start(plan)[0], np.ones((2000, 7), np.float32), threads=2)
 
@@ -746,7 +714,7 @@ def test_threads_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "Path", lambda name: _Limit("200000 100000"))
     assert fused.threads_allowed(8) == 2
     monkeypatch.setattr(fused, "Path", lambda name: _Limit("max 100000"))
-    assert fused.threads_allowed(8) == min(8, kernels.CHUNKS)
+    assert fused.threads_allowed(8) == min(8, records.CHUNKS)
     monkeypatch.setattr(fused.config, "NUMBA_NUM_THREADS", 3)
     assert fused.threads_allowed() == 3
 
@@ -759,100 +727,87 @@ class _Limit:
         return self.text
 
 
-def test_without_jit_it_refuses_in_one_sentence() -> None:
-    code = (
-        "from scratchnet.engines import compiled\n"
-        "assert 'NUMBA_DISABLE_JIT' in compiled.unavailable()\n"
-        "try: compiled.ENGINE\n"
-        "except RuntimeError as error: assert 'engine=\\'reference\\'' in str(error)\n"
-        "else: raise SystemExit('it did not refuse')\n"
-        "import warnings\n"
-        "from scratchnet.engines import get_engine\n"
-        "try: get_engine('compiled')\n"
-        "except ValueError as error: assert 'engine=\\'reference\\'' in str(error)\n"
-        "else: raise SystemExit('it did not refuse')\n"
-        "with warnings.catch_warnings(record=True) as said:\n"
-        "    warnings.simplefilter('always')\n"
-        "    assert get_engine('auto').name == 'reference' and len(said) == 1\n"
-    )
+ASKED = """
+import sys, warnings
+from scratchnet.engines import compiled, get_engine
+reason = compiled.unavailable()
+assert reason == compiled.unavailable() and len(reason.splitlines()) == 1
+assert sys.argv[1] in reason and "engine='reference'" in reason, reason
+for ask in (lambda: compiled.ENGINE, lambda: get_engine("compiled")):
+    try: ask()
+    except (RuntimeError, ValueError) as error: assert str(error) == reason
+    else: raise SystemExit("it did not refuse")
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    assert get_engine("auto").name == "reference"
+(one,) = said
+assert str(one.message) == f"{reason} Training goes on with the reference engine."
+"""
+
+
+def asked(words: str, path: str = "", **environment: str) -> None:
+    """Where the engine can't run, a process says why, in a sentence with these words."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        [sys.executable, "-c", ASKED, words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([path, str(ROOT)]), **environment},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_function_that_cannot_be_kept_is_compiled_all_the_same() -> None:
-    scope: dict[str, Any] = {}
-    exec(compile("def double(x): return 2 * x", "<nowhere>", "exec"), scope)
-    assert fused._compiled(scope["double"])(21) == 42
+def test_without_jit_it_refuses_in_one_sentence() -> None:
+    asked("NUMBA_DISABLE_JIT=1", NUMBA_DISABLE_JIT="1")
 
 
-def test_first_use_says_that_it_compiles(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fused._Teller, "said", False)
-
-    @numba.njit
-    def triple(x: Any) -> Any:
-        return 3 * x
-
-    def use(x: Any) -> None:
-        with numba.core.event.install_listener("numba:compile", fused._Teller()):
-            triple(x)
-
-    use(1)
-    use(1)
-    use(1.5)
-    assert [record.name for record in caplog.records] == ["scratchnet"]
-    assert "Compiling" in caplog.text
+@pytest.mark.parametrize("number", ["0", "-1", "abc", "1.5", "", "1e3", "2 3", "None"])
+def test_a_number_of_threads_that_is_none_is_refused_before_numba_fails(number: str) -> None:
+    """Numba raises a ValueError on import for some, and warns with a traceback for the others."""
+    asked(f"NUMBA_NUM_THREADS={number!r}", NUMBA_NUM_THREADS=number)
 
 
-def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
-    """Neither one that is there but read-only, nor one whose place is a file."""
-    taken = tmp_path / "taken"
-    taken.write_text("a file")
-    code = (
-        "from scratchnet.engines.compiled import fused\n"
-        "import numpy as np\n"
-        "assert fused._count(np.ones(6), 2, 3, np.zeros(3, bool)) == 6"
+@pytest.mark.parametrize("number", ["0", "abc"])
+def test_the_commands_say_so_without_a_traceback(number: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": number}
+    train = ["train", "--engine", "compiled", "--out", str(tmp_path / "run")]
+    code = "from scratchnet.app.cli import main; main()"
+    for arguments, status in ((["doctor"], 0), (train, 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env={**environment, "COLUMNS": "1000"},
+            capture_output=True,
+            text=True,
+        )
+        told = done.stdout + done.stderr
+        assert done.returncode == status, told
+        assert f"NUMBA_NUM_THREADS={number!r}: expected" in told and "Traceback" not in told
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", ["1", " 2 ", "99999999999"])
+def test_any_whole_number_of_threads_will_do(number: str) -> None:
+    code = "from scratchnet.engines import compiled; print(compiled.ENGINE.fused.threads_allowed())"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": number},
+        capture_output=True,
+        text=True,
     )
-    for place in (taken, Path("/proc/nowhere")):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(place)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 1 <= int(done.stdout) <= min(int(number), records.CHUNKS)
 
 
-def test_kept_code_goes_by_a_name_that_knows_every_source(tmp_path: Path) -> None:
-    """Numba looks at one file's time only; and an old index may name what is no longer there."""
-    shutil.copytree(Path(fused.__file__).parents[2], tmp_path / "scratchnet")
-    engines, names = tmp_path / "scratchnet" / "engines" / "compiled", []
-    for edited in (None, "vector.py", "kernels.py"):
-        if edited:
-            (engines / edited).write_text((engines / edited).read_text() + "\n# edited\n")
-        code = (
-            "from scratchnet.engines.compiled import fused\n"
-            "import numpy as np\n"
-            "fused._count(np.ones(6), 2, 3, np.zeros(3, bool))\n"
-            "print(fused.compiled_before(), fused._count.py_func.__qualname__)"
-        )
-        cache = tmp_path / "cache"
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stderr
-        before, name = done.stdout.split()
-        assert before == "False"  # nothing has been trained
-        names.append(name)
-        assert len([*cache.rglob(f"kernels.{names[-1]}-*.nbi")]) == 1
-    assert len(set(names)) == 3
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("raise ImportError('Numba needs NumPy 1.0 or less.')", "Numba needs NumPy 1.0 or less."),
+        ("raise ValueError('first\\nlast')", "'last'"),
+        ("raise OSError", "OSError()"),
+        ("import nothing_of_that_name", "install numba"),
+    ],
+)
+def test_a_numba_that_cannot_be_imported_is_told_of_in_one_sentence(
+    code: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "numba.py").write_text(code)
+    asked(words, str(tmp_path))

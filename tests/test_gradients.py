@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from scratchnet import Input, Sequential, config, layers
 from scratchnet.engines import reference
+from scratchnet.testing import exact, magnitude
 from scratchnet.testing.magnitude import forward_scale, gradient_scale, on_a_kink
 from scratchnet.testing.strategies import Problem, problems
 
@@ -84,6 +85,32 @@ def test_each_activation_differentiates_its_forward(name, z, seed):
         expected = np.sum(dA * forward(Z + 1j * step).imag) / H
         # dZ is a sum of K products of numbers <= |dA|, each rounded a few times.
         assert abs(dZ[0, k] - expected) <= 1e-14 * Z.size * np.abs(dA).max()
+
+
+@pytest.mark.parametrize("name", reference.ENGINE.activations)
+def test_where_a_slope_jumps_is_said(name):
+    """`KINKS` in the reference engine, held against the slopes a little to the left and right."""
+    forward, backward = reference.ENGINE.activations[name]
+    grid = np.arange(-20, 20, 2.0**-6)
+
+    def slope(z):
+        Z = z[:, None]
+        return backward(np.ones_like(Z), Z, forward(Z))[:, 0]
+
+    jumps = np.abs(slope(grid + 1e-9) - slope(grid - 1e-9)) > 1e-6
+    assert tuple(grid[jumps]) == reference.KINKS.get(name, ())
+
+
+@pytest.mark.parametrize("name", reference.ENGINE.activations)
+def test_an_activation_is_straight_or_has_its_own_scale_and_exact_formula(name):
+    """Those that `exact.py` and `magnitude.py` don't list they take for lines through 0."""
+    forward, _ = reference.ENGINE.activations[name]
+    Z = np.random.default_rng(0).normal(0, 2, (20, 3))
+    straight = np.allclose(forward(3 * Z), 3 * forward(Z), rtol=1e-15, atol=0)
+    assert straight or name in magnitude.CURVED, f"{name} lacks its slope in magnitude.CURVED"
+    row = [exact.dual(float(z)) for z in Z[0]]
+    rounded = [float(a.value) for a in exact.ACTIVATIONS[name](row)]
+    assert rounded == pytest.approx(forward(Z[:1])[0], rel=1e-15), f"{name} in exact.ACTIVATIONS"
 
 
 def test_relu_has_slope_0_at_0():

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scratchnet import Input, Sequential, config, layers
 from scratchnet.checks import Examples
-from scratchnet.engines import get_engine, reference
+from scratchnet.engines import reference
 from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.model import Stage
 from scratchnet.testing.magnitude import (
@@ -190,10 +190,3 @@ def test_a_gradient_that_underflows_is_scaled_as_well():
     model.set_weights([np.array([[-715.0, 0.0], *np.zeros((3, 2))])])
     plain = weights_only_scale(model, model.batch(x, np.array([1])))
     assert not np.array_equal(model.grad, 2 * plain)
-
-
-def test_engines_offer_the_same_functions():
-    for name in ("reference",):
-        engine = get_engine(name)
-        assert engine.activations.keys() == ENGINE.activations.keys()
-        assert engine.losses.keys() == ENGINE.losses.keys()

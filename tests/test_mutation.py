@@ -67,7 +67,7 @@ def test_a_survivor_is_explained_by_its_own_change_only():
     known = survivors.Survivor("layers.py", "(len(X), -1)", "(len(X), -2)", "the same")
     line = "return X.reshape(len(X), -1), X.shape"
     assert known.explains("layers.py", line, "return X.reshape(len(X), - 2), X.shape")
-    assert not known.explains("losses.py", line, "return X.reshape(len(X), - 2), X.shape")
+    assert not known.explains("losses/loss.py", line, "return X.reshape(len(X), - 2), X.shape")
     assert not known.explains("layers.py", line, "return X.reshape(len(X), 1), X.shape")
     assert not known.explains("layers.py", "x", "y")
 
@@ -108,18 +108,22 @@ def test_the_table_adds_up():
     assert rows[-1].startswith("1 of 1 survivors are explained") and "7 bits" in rows[-1]
 
 
+MOVED = {"losses.py": "losses/loss.py", "loss_functions.py": "losses/functions.py"}
+"""Where the code stands today that the kept report, of version 0.1.0, has under another name."""
+
+
 def test_the_kept_report_is_good_and_is_about_this_code():
     found = json.loads(report.RESULT.read_text())
     assert report.faults(found) == []
     for one in found["survivors"]:
-        lines = (ROOT / "scratchnet" / one["file"]).read_text().splitlines()
+        lines = (ROOT / "scratchnet" / MOVED.get(one["file"], one["file"])).read_text().splitlines()
         assert one["before"] in [line.strip() for line in lines], one
     for name in (*suite.TESTS, *suite.DOCTESTS):
         assert (ROOT / name).exists()
 
 
-def test_the_readme_shows_the_kept_report():
-    shown = markers.between((ROOT / "README.md").read_text(), "mutation")
+def test_the_page_shows_the_kept_report():
+    shown = markers.between((ROOT / "docs" / "proof.md").read_text(), "mutation")
     assert shown == report.table(json.loads(report.RESULT.read_text())).strip()
 
 

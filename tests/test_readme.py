@@ -13,6 +13,10 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PROOF = (ROOT / "docs" / "proof.md").read_text()
+PAGES = {"README.md": README} | {
+    f"docs/{page.name}": page.read_text() for page in (ROOT / "docs").glob("*.md")
+}
 
 
 def block(mark, language):
@@ -38,21 +42,33 @@ def test_the_example_runs_and_prints_what_the_readme_shows(mnist, tmp_path):
 
 def test_every_test_that_the_ledger_names_exists():
     source = (ROOT / "tests" / "keras" / "test_conventions.py").read_text()
-    named = set(re.findall(r"`(test_\w+)`", README))
+    named = set(re.findall(r"`(test_\w+)`", PROOF))
     assert len(named) >= 14
     assert named <= set(re.findall(r"^def (test_\w+)", source, re.MULTILINE))
 
 
-def test_every_file_that_the_readme_names_exists():
-    for path in re.findall(r"`((?:scratchnet|keras_ref|tests|benchmarks)/[\w./]+)`", README):
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_exists(page):
+    # The kept mutation report names files as they were called when it was measured.
+    text = re.sub(r"<!-- mutation -->.*<!-- /mutation -->", "", PAGES[page], flags=re.DOTALL)
+    for path in re.findall(r"`((?:scratchnet|keras_ref|tests|benchmarks|docs)/[\w./]+)`", text):
         assert (ROOT / path).exists(), path
-    for path in re.findall(r"\]\((\w[\w/.-]+)\)", README):
-        assert (ROOT / path).exists(), path
+    for path in re.findall(r"\]\(([\w.][\w/.-]+)\)", text):
+        assert ((ROOT / page).parent / path).exists(), path
+
+
+def test_the_readme_is_a_short_way_in():
+    assert len(README.splitlines()) <= 150
+    set_up, play, keras = (
+        block(f"<!-- block: {name} -->", "bash") for name in ("set up", "play", "keras")
+    )
+    assert "[keras]" in keras and "keras" not in set_up + play.replace("--no-keras", "")
+    assert "<!-- block: " in (ROOT / ".ci" / "readme").read_text()
 
 
 def test_the_museum_is_as_large_as_the_readme_says():
     bugs = json.loads((ROOT / "benchmarks" / "results" / "museum.json").read_text())["bugs"]
-    row = next(line for line in README.splitlines() if "with a public source" in line)
+    row = next(line for line in PROOF.splitlines() if "with a public source" in line)
     assert [int(n) for n in re.findall(r"\d+", row)] == [
         len(bugs),
         sum(bug["documented"] for bug in bugs),

@@ -7,11 +7,11 @@ it was; `state` below is everything that decides what a model does next.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import random
 import re
-import zipfile
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,12 +25,9 @@ from scratchnet import (
     layers,
     losses,
     metrics,
-    models,
     optimizers,
-    saving,
     utils,
 )
-from scratchnet.saving import SavedStateError
 
 RNG = np.random.default_rng(7)
 X = RNG.random((23, 6), dtype=np.float32)
@@ -168,6 +165,14 @@ DATA_ERRORS = {
         f"({6 * 5 + 5 + 5 * 3 + 3},)",
     ),
 }
+
+
+def save_twice(model):
+    path = Path(tempfile.mkdtemp()) / "twice.npz"
+    path.write_text("is there")
+    model.save(path, overwrite=False)
+
+
 ARGUMENT_ERRORS = {
     "epochs": (lambda m: m.fit(X, Y, epochs=-1), "epochs=-1", ">= 0"),
     "epochs that are not whole": (lambda m: m.fit(X, Y, epochs=1.5), "1.5", "integer"),
@@ -270,8 +275,8 @@ ARGUMENT_ERRORS = {
     "an engine that is misspelt": (lambda m: m.compile("sgd", "mse", engine="fast"), "fast", "ref"),
     "no threads": (lambda m: m.compile("sgd", "mse", threads=0), "threads=0", ">= 1"),
     "a file that is there": (
-        lambda m: m.save(__file__, overwrite=False),
-        "test_sequential.py",
+        save_twice,
+        "twice.npz",
         "overwrite=True",
     ),
 }
@@ -307,7 +312,7 @@ def test_a_metric_that_cannot_read_the_targets_is_refused_before_a_weight_moves(
     model = trained()
     model.compile(model.optimizer, "sparse_categorical_crossentropy", metrics=["mse"])
     before = state(model)
-    with pytest.raises(ValueError, match=r"'mse': targets of shape \(1,\): expected \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"'mse': targets of shape \(23,\).*outputs .*\(23, 3\)"):
         model.fit(X, Y, verbose=0)
     assert state(model) == before
 
@@ -369,10 +374,6 @@ LAYER_ERRORS = {
         "Did you mean 'sum'?",
     ),
     "a smoothing above 1": (lambda: losses.CategoricalCrossentropy(label_smoothing=2), "[0, 1]"),
-    "a class to ignore": (
-        lambda: losses.SparseCategoricalCrossentropy(ignore_class=0),
-        "ignore_class=0",
-    ),
     "a reading that is misspelt": (
         lambda: losses.SparseCategoricalCrossentropy(sigmoid_head="logit"),
         "Did you mean 'logits'?",
@@ -679,8 +680,9 @@ def test_set_random_seed_seeds_models_python_and_numpy():
 def test_an_initializer_with_a_seed_draws_the_same_each_time():
     initializer = scratchnet.initializers.HeNormal(seed=4)
     assert np.array_equal(initializer((3, 2)), initializer((3, 2)))
-    free = scratchnet.initializers.HeNormal()
-    assert not np.array_equal(free((3, 2)), free((3, 2)))
+    free, other = scratchnet.initializers.HeNormal(), scratchnet.initializers.HeNormal()
+    assert np.array_equal(free((3, 2)), free((3, 2)))  # as in Keras
+    assert not np.array_equal(free((3, 2)), other((3, 2)))
 
 
 def test_the_learning_rate_can_be_written_and_steps_follow_it():
@@ -703,185 +705,6 @@ def test_to_categorical_and_normalize():
     assert utils.to_categorical([1, 1]).shape == (2, 2)
     assert utils.normalize(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist() == [[0.6, 0.8], [0, 0]]
     assert utils.normalize(np.array([[3.0], [4.0]]), axis=0).tolist() == [[0.6], [0.8]]
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-OPTIMIZERS = {
-    "adam": lambda: optimizers.Adam(0.01),
-    "amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True),
-    "sgd": lambda: optimizers.SGD(0.1),
-    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
-}
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_a_model_saved_in_the_middle_goes_on_to_the_same_bits(kind, dtype, tmp_path, engine):
-    config.set_floatx(dtype)
-    model = network(optimizer=OPTIMIZERS[kind](), weighted_metrics=["acc"])
-    model.fit(X, Y, epochs=2, batch_size=5, verbose=0)
-    model.save(tmp_path / "model.npz")
-    config.set_floatx("float32")  # a file says what it is, whatever the setting
-    again = models.load_model(tmp_path / "model.npz")
-    for one in (model, again):
-        one.fit(X, Y, epochs=2, batch_size=5, verbose=0)
-    assert again.theta.dtype == dtype
-    assert again.theta.tobytes() == model.theta.tobytes()
-    assert again.optimizer.iterations == model.optimizer.iterations == 20
-    for name, slot in model.optimizer.slots.items():
-        assert again.optimizer.slots[name].tobytes() == slot.tobytes()
-    assert again.history.history == model.history.history
-    assert again.metrics_names == model.metrics_names
-
-
-def test_a_model_loads_without_its_compilation_when_asked(tmp_path):
-    model = trained()
-    model.save(filepath=tmp_path / "model.npz")
-    bare = models.load_model(tmp_path / "model.npz", compile=False)
-    assert not bare.compiled
-    assert np.array_equal(bare.predict(X), model.predict(X))
-
-
-def members(path):
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def write(path, contents, compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in contents.items():
-            archive.writestr(name, data)
-
-
-def npy(array, **options):
-    buffer = io.BytesIO()
-    np.save(buffer, array, **options)
-    return buffer.getvalue()
-
-
-def rewrite(path, change):
-    """Change the config of a saved model and leave the rest."""
-    contents = members(path)
-    text = np.load(io.BytesIO(contents["config.npy"])).tobytes()
-    settings = json.loads(text)
-    change(settings)
-    contents["config.npy"] = npy(np.frombuffer(json.dumps(settings).encode(), np.uint8))
-    write(path, contents)
-
-
-def replace(path, name, data):
-    contents = members(path)
-    assert name in contents
-    contents[name] = data
-    write(path, contents)
-
-
-def drop(path, name):
-    contents = members(path)
-    del contents[name]
-    write(path, contents)
-
-
-def announce(path, shape):
-    """An array that says it is huge."""
-    header = io.BytesIO()
-    settings = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, settings)
-    replace(path, "dense/kernel.npy", header.getvalue() + b"\0" * 64)
-
-
-def truncate(path, length):
-    path.write_bytes(path.read_bytes()[:length])
-
-
-MALFORMED = {
-    "missing": lambda path: path.unlink(),
-    "empty": lambda path: path.write_bytes(b""),
-    "cut in the middle": lambda path: truncate(path, 900),
-    "cut at the end": lambda path: truncate(path, path.stat().st_size - 5),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
-    "text": lambda path: path.write_text("not a model"),
-    "a lone array": lambda path: path.write_bytes(npy(np.ones(3))),
-    "no config": lambda path: drop(path, "config.npy"),
-    "a config that is no dict": lambda path: replace(
-        path, "config.npy", npy(np.frombuffer(b"[1]", np.uint8))
-    ),
-    "a config that is no JSON": lambda path: replace(
-        path, "config.npy", npy(np.frombuffer(b"{", np.uint8))
-    ),
-    "pickled arrays": lambda path: replace(
-        path, "dense/kernel.npy", npy(np.array([{}], object), allow_pickle=True)
-    ),
-    "integers for weights": lambda path: replace(
-        path, "dense/kernel.npy", npy(np.ones((6, 5), np.int32))
-    ),
-    "compressed": lambda path: write(path, members(path), zipfile.ZIP_DEFLATED),
-    "an array that says it is huge": lambda path: announce(path, (10**6, 10**6)),
-    "an array of no end": lambda path: announce(path, (2**62, 2**62)),
-    "a missing kernel": lambda path: drop(path, "dense/kernel.npy"),
-    "a missing slot": lambda path: drop(path, "slots/velocity.npy"),
-    "a kernel of another shape": lambda path: replace(
-        path, "dense/kernel.npy", npy(np.ones((5, 6), np.float32))
-    ),
-    "a bias of another dtype": lambda path: replace(path, "dense/bias.npy", npy(np.ones(5))),
-    "bytes after the end of a kernel": lambda path: replace(
-        path, "dense/kernel.npy", members(path)["dense/kernel.npy"] + b"more"
-    ),
-    "a column-major kernel": lambda path: replace(
-        path, "dense/kernel.npy", npy(np.asfortranarray(np.ones((6, 5), np.float32)))
-    ),
-    "a format from the future": lambda path: rewrite(path, lambda c: c.update(format=2)),
-    "an unknown layer": lambda path: rewrite(
-        path, lambda c: c["layers"][0].__setitem__(0, "Lambda")
-    ),
-    "an unknown loss": lambda path: rewrite(path, lambda c: c["loss"].__setitem__(0, "eval")),
-    "an unknown optimizer": lambda path: rewrite(
-        path, lambda c: c["optimizer"].__setitem__(0, "System")
-    ),
-    "layers that are no list": lambda path: rewrite(path, lambda c: c.update(layers=3)),
-    "a layer without options": lambda path: rewrite(path, lambda c: c["layers"].append(["Dense"])),
-    "units below 0": lambda path: rewrite(path, lambda c: c["layers"][0][1].update(units=-1)),
-    "no input shape": lambda path: rewrite(path, lambda c: c.pop("input_shape")),
-    "iterations that are no number": lambda path: rewrite(path, lambda c: c.update(iterations="x")),
-    "another generator": lambda path: rewrite(path, lambda c: c.update(rng={"bit_generator": "X"})),
-    "a generator that is none": lambda path: rewrite(path, lambda c: c.update(rng=3)),
-    "a dtype that models don't have": lambda path: rewrite(path, lambda c: c.update(dtype="int8")),
-}
-
-
-@pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_file_gives_one_error_that_names_it(case, tmp_path):
-    path = tmp_path / "model.npz"
-    trained().save(path)
-    MALFORMED[case](path)
-    with pytest.raises(SavedStateError, match=r"model\.npz: "):
-        models.load_model(path)
-
-
-def test_a_state_holds_floats_only(tmp_path):
-    path = tmp_path / "state.npz"
-    np.savez(path, config=np.frombuffer(b"{}", np.uint8), counts=np.arange(3))
-    with pytest.raises(
-        SavedStateError, match=r"counts\.npy holds int64, expected float32 or float64"
-    ):
-        saving.load(path)
-
-
-def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path):
-    class Own(layers.Layer):
-        def forward(self, X, params, engine):
-            return X, None
-
-    path = tmp_path / "model.npz"
-    model = trained()
-    model.save(path)
-    before = path.read_bytes()
-    own = Sequential([Input((6,)), Own()])
-    with pytest.raises(ValueError, match="'own' is a Own: only Flatten, Rescaling, Dense"):
-        own.save(path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
 
 
 # --- callbacks ------------------------------------------------------------------------------------

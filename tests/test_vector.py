@@ -12,17 +12,25 @@ if numba.config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT=1: there is no vector type.", allow_module_level=True)
 
 from scratchnet.engines.compiled import vector  # noqa: E402
-from scratchnet.engines.compiled.vector import lanes, load, pick, splat, spread, store, zeros  # noqa: E402
+from scratchnet.engines.compiled.vector import (  # noqa: E402
+    broadcast,
+    lanes,
+    load,
+    load_scalar,
+    splat,
+    store,
+    zeros,
+)
 
 DTYPES = [np.float32, np.float64]
 
 
-def mapped(function: Any, quarters: int = 8) -> Any:
+def mapped(function: Any, width: int = 32) -> Any:
     """x -> function(x), a vector at a time."""
 
     @numba.njit
     def run(x: Any, y: Any) -> None:
-        like = zeros(x, quarters)
+        like = zeros(x, width)
         for i in range(0, x.size, lanes(like)):
             store(y, i, function(load(x, i, like)))
 
@@ -52,7 +60,7 @@ def draw(dtype: Any, low: float, high: float, n: int = 4096) -> np.ndarray:
 def test_arithmetic_is_numpys(dtype: Any) -> None:
     @numba.njit
     def run(x: Any, y: Any, out: Any, code: int) -> None:
-        like = zeros(x, 16)
+        like = zeros(x, 64)
         for i in range(0, x.size, lanes(like)):
             a, b = load(x, i, like), load(y, i, like)
             if code == 0:
@@ -89,7 +97,7 @@ def test_arithmetic_is_numpys(dtype: Any) -> None:
 def test_fma_rounds_once(dtype: Any) -> None:
     @numba.njit
     def run(x: Any, out: Any) -> None:
-        like = zeros(x, 4)
+        like = zeros(x, 16)
         a = load(x, 0, like)
         store(out, 0, vector.fma(a, a, splat(-1.0, a)))
 
@@ -109,21 +117,21 @@ def test_lanes_and_places(dtype: Any, registers: int) -> None:
     @numba.njit
     def width(x: Any, n: int) -> int:
         if n == one:
-            return lanes(zeros(x, 4))
+            return lanes(zeros(x, 16))
         if n == two:
-            return lanes(zeros(x, 8))
-        return lanes(zeros(x, 16))
+            return lanes(zeros(x, 32))
+        return lanes(zeros(x, 64))
 
     assert width(np.zeros(1, dtype), registers) == registers * 64 // np.dtype(dtype).itemsize
     assert four == 4
 
     @numba.njit
     def shifted(x: Any, y: Any) -> Any:
-        like = zeros(x, 4)
+        like = zeros(x, 16)
         store(y, 3, load(x, 5, like))
         vector.prefetch(x, 0)
-        store(y, 40, spread(x, 7, like))
-        return pick(x, 9)
+        store(y, 40, broadcast(x, 7, like))
+        return load_scalar(x, 9)
 
     x, y = np.arange(80).astype(dtype), np.zeros(80, dtype)
     n = 64 // x.itemsize
@@ -210,7 +218,7 @@ def test_reciprocal(dtype: Any) -> None:
 def test_a_square_is_turned(dtype: Any) -> None:
     @numba.njit
     def run(x: Any, y: Any) -> None:
-        vector.turn(x, 3, 40, y, 5, 30, zeros(x, 4))
+        vector.transpose(x, 3, 40, y, 5, 30, zeros(x, 16))
 
     n = 64 // np.dtype(dtype).itemsize
     x, y = np.arange(40 * n + 40).astype(dtype), np.zeros(30 * n + 40, dtype)
@@ -224,11 +232,11 @@ def test_a_square_is_turned(dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_parts_of_registers_stand_behind_the_last_row(dtype: Any) -> None:
-    """Three registers and a quarter: rows of the whole ones first, then those of the quarters."""
+    """Three registers and a quarter: rows of the whole ones first, then those of the parts."""
 
     @numba.njit
     def run(x: Any, y: Any, rows: int) -> Any:
-        like = zeros(x, 13)
+        like = zeros(x, 52)
         total = x.dtype.type(0)
         for row in range(rows):
             z = vector.load_row(x, 8, row, rows, like)
@@ -254,10 +262,10 @@ def test_parts_of_registers_stand_behind_the_last_row(dtype: Any) -> None:
 def test_numbers_of_any_kind_come_in(dtype: Any, kind: Any) -> None:
     @numba.njit
     def run(x: Any, y: Any, kept: Any, index: Any, scale: Any) -> Any:
-        like = zeros(y, 4)
+        like = zeros(y, 16)
         for i in range(0, 16, lanes(like)):
-            store(y, i, vector.convert(x, 3 + i, like))
-        return vector.keep_nonzero(x, 3, kept, index, 2, 100, scale)
+            store(y, i, vector.load_converted(x, 3 + i, like))
+        return vector.compress_store_nonzero(x, 3, kept, index, 2, 100, scale)
 
     x = (np.arange(24) % 3 * 7).astype(kind)
     y, codes = np.zeros(16, dtype), kind is np.uint8
@@ -276,7 +284,7 @@ def test_numbers_of_any_kind_come_in(dtype: Any, kind: Any) -> None:
 def test_bytes_are_codes_of_a_table(dtype: Any) -> None:
     @numba.njit
     def run(values: Any, table: Any, y: Any) -> None:
-        store(y, 0, vector.spread_coded(values, 1, table, zeros(y, 4)))
+        store(y, 0, vector.broadcast_decoded(values, 1, table, zeros(y, 16)))
 
     y, table = np.zeros(16, dtype), np.linspace(0, 1, 256).astype(dtype)
     run(np.array([3, 250], np.uint8), table, y)

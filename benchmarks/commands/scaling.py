@@ -15,7 +15,7 @@ from benchmarks import machine
 from benchmarks.arena import Arena, train_turn
 from benchmarks.commands import field as who
 from benchmarks.commands.train import warm_up
-from benchmarks.contestants import Contestant, compiled_engine
+from benchmarks.contestants import Contestant, compiled_contestant
 from benchmarks.image_sets import ImageSets
 from benchmarks.job import BenchmarkJob
 
@@ -74,7 +74,7 @@ def contestants_at(
 ) -> list[Contestant]:
     """Who runs at a point."""
     if axis == "threads":
-        return [compiled_engine(count) for count in range(1, int(value) + 1)]
+        return [compiled_contestant(count) for count in range(1, int(value) + 1)]
     if axis == "samples" and value > LARGEST_FOR_OTHERS:
         return [c for c in alone if c.settings.get("engine") == "compiled"]
     return [*others, *alone]

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.arena import PAUSE, Arena, Row
 from benchmarks.commands import field as who
-from benchmarks.contestants import Contestant, as_called, compiled_engine, ours
+from benchmarks.contestants import Contestant, as_called, compiled_contestant, ours
 from benchmarks.job import BenchmarkJob
 from benchmarks.protocol import LeftOut, Process
 
@@ -51,7 +51,7 @@ def rows_to_measure(
     threads = machine.cpus()
     pairs = [(e.title, as_called(e)) for e in who.wanted(peers, quick, arena, who.FEW)]
     if not peers or "scratchnet" in peers:
-        reference, fast = ours(threads)[0], compiled_engine(threads)
+        reference, fast = ours(threads)[0], compiled_contestant(threads)
         pairs += [(reference.name, reference)]
         pairs += [(f"{fast.name}, {state}", fast) for state in (WARM, COLD)]
     return pairs

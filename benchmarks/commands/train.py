@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from benchmarks import machine
 from benchmarks.arena import Arena, Row, train_turn
 from benchmarks.commands import field as who
-from benchmarks.contestants import ENTRIES, Contestant, compiled_engine
+from benchmarks.contestants import ENTRIES, Contestant, compiled_contestant
 from benchmarks.job import BenchmarkJob
 from benchmarks.protocol import LeftOut, Process
 
@@ -109,7 +109,7 @@ def one_job(
 
 def hundred(arena: Arena) -> dict[str, Any]:
     """Rows of the compiled engine with one round of 100 epochs."""
-    field = [compiled_engine(n) for n in sorted({1, machine.cpus()})]
+    field = [compiled_contestant(n) for n in sorted({1, machine.cpus()})]
     ready = who.prepare_all(arena, field, BenchmarkJob(), HUNDRED)
     rows = arena.rounds(ready, 1, train_turn(100), HUNDRED)
     words = "a hundred epochs in one fit"

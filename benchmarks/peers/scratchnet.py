@@ -1,7 +1,7 @@
 """scratchnet under Keras's names.
 
 Settings: `engine` and `threads` go to `compile`; `switches` turns parts of the compiled engine off,
-by their names in `engines/compiled/fused.py`, so that each can be measured by its absence.
+by their names in `engines/compiled/session.py`, so that each can be measured by its absence.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from scratchnet.engines import get_engine
 
 def switch(off: Mapping[str, bool]) -> None:
     """Give the compiled engine other switches than all on, for the rest of this process."""
-    fused: Any = import_module("scratchnet.engines.compiled.fused")
-    whole = getattr(fused.Switches, "func", fused.Switches)  # it may have been done before
+    session: Any = import_module("scratchnet.engines.compiled.session")
+    whole = getattr(session.Switches, "func", session.Switches)  # it may have been done before
     unknown = sorted(set(off) - set(whole._fields))
     if unknown:
         raise NotImplementedError(
             f"the compiled engine has no switch {unknown[0]!r}: it has {', '.join(whole._fields)}"
         )
-    fused.Switches = partial(whole, **off)
+    session.Switches = partial(whole, **off)
 
 
 def watch_sessions() -> None:
     """Make the compiled engine's sessions tell `Peer` what they keep beside the data."""
-    fused: Any = import_module("scratchnet.engines.compiled.fused")
-    if hasattr(fused.Session, "watched"):
+    session: Any = import_module("scratchnet.engines.compiled.session")
+    if hasattr(session.Session, "watched"):
         return
 
-    class Watched(fused.Session):  # type: ignore[misc, name-defined]
+    class Watched(session.Session):  # type: ignore[misc, name-defined]
         watched = True
 
         def __init__(self, *args: Any, **options: Any):
             super().__init__(*args, **options)
             Peer.kept_bytes = int(self.extra_bytes)
 
-    fused.Session = Watched
+    session.Session = Watched
 
 
 class Peer(BasePeer):

@@ -29,8 +29,8 @@ from scratchnet.losses import SIGMOID_READINGS, SparseCategoricalCrossentropy
 from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.optimizers import Adam, Optimizer
+from scratchnet.process import single_threaded_blas
 from scratchnet.sequential import Sequential
-from scratchnet.support import single_threaded_blas
 
 STEPS = (1, 10, 1000)
 """The steps that are looked at, and the last."""
@@ -413,7 +413,7 @@ def _scalars(calls: Calls) -> dict[str, float]:
 
 
 def _head(calls: Calls) -> tuple[Operation, dict[str, float]]:
-    """The same logits under each reading of a sigmoid head (`losses.py`), and each one's loss."""
+    """The same logits under each reading of a sigmoid head (`losses/loss.py`), with losses."""
     (taken,) = calls.of(Objective.value_and_gradient)
     n = len(calls.of(Dense.forward))
     Z, A, y = (taken.given[name] for name in ("Z", "A", "y"))

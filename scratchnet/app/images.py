@@ -12,6 +12,7 @@ Proc. IEEE 86 (1998), section III.A, and http://yann.lecun.com/exdb/mnist.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
+
+from scratchnet.untrusted import printable
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -55,6 +58,9 @@ SMALLEST, LARGEST = 320, 480
 FLOOR = 0.1
 """What differs from paper by less than a tenth is no ink."""
 
+COVERED = 0.35
+"""From this share of the way from paper to ink on, a pixel is of the stroke."""
+
 LEAST = 0.02
 """What is smaller than this share of the longer side is noise."""
 
@@ -77,7 +83,7 @@ class ImageError(ValueError):
 
     def __init__(self, path: str | os.PathLike[str], finding: str, remedy: str):
         self.path, self.finding, self.remedy = os.fspath(path), finding, remedy
-        super().__init__(f"{self.path}: {finding}. {remedy}.")
+        super().__init__(printable(f"{self.path}: {finding}. {remedy}.", 4000))
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,8 @@ class Findings:
     """Whether the ink is lighter than the paper."""
     contrast: float
     """How far the ink's grey is from the paper's, from 0 to 1."""
+    touches_edge: bool
+    """Whether it runs into the edge of the picture, as tightly cut digits do, and halves of one."""
     reasons: tuple[str, ...]
     """Why this may be no digit; empty where nothing speaks against it."""
 
@@ -247,7 +255,7 @@ def to_mnist(image: Image.Image) -> tuple[NDArray[np.uint8], Findings]:
     log = _logarithm(page)
     digits = [digit for sign in (1, -1) if (digit := _find(log, sign)) is not None]
     if not digits:
-        nothing = Findings(None, False, 0.0, ("no strokes were found on it",))
+        nothing = Findings(None, False, 0.0, False, ("no strokes were found on it",))
         return np.zeros((FIELD, FIELD), np.uint8), nothing
     digit = max(digits, key=lambda digit: digit.score)
     mask = _stroke(digit)
@@ -269,7 +277,7 @@ def _ready(image: Image.Image) -> tuple[NDArray[np.uint8], Findings] | None:
             box = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
             left, top, right, bottom = (float(edge) / FIELD for edge in box)
             contrast = float(np.ptp(digit)) / 255
-            return digit.copy(), Findings((left, top, right, bottom), inverted, contrast, ())
+            return digit.copy(), Findings((left, top, right, bottom), inverted, contrast, False, ())
     return None
 
 
@@ -329,7 +337,7 @@ def _find(log: Field, sign: int) -> _Digit | None:
     mixture = np.linalg.eigh(flat.T @ flat)[1][:, -1]
     mixture = mixture * np.sign(mixture.sum())
     ink = away @ mixture
-    cut = _cut(ink)
+    cut = _cut(ink, sign)
     return _gather(ink, cut, -(levels @ mixture))
 
 
@@ -343,14 +351,19 @@ def _closed(levels: Field) -> Field:
     return filled
 
 
-def _cut(ink: Field) -> float:
-    """A third of the way from paper to ink, and above the noise in any case."""
+def _cut(ink: Field, sign: int) -> float:
+    """A third of the way from paper to ink, and above the noise in any case.
+
+    A third in light, not in its logarithm: a pixel that a stroke covers by half is half as dark, so
+    that thin and antialiased strokes hold together, whichever of the two is the darker.
+    """
     noise = 1.4826 * float(np.median(np.abs(ink)))  # the standard deviation, if normal
     floor = max(FLOOR, 4 * noise)
     above = ink[ink > floor]
     if above.size == 0:
         return floor
-    return max(floor, 0.35 * float(np.mean(above[above >= _otsu(above)])))
+    strong = float(np.mean(above[above >= _otsu(above)]))
+    return max(floor, -sign * math.log1p(COVERED * math.expm1(-sign * strong)))
 
 
 def _gather(ink: Field, cut: float, darkness: Field) -> _Digit | None:
@@ -528,7 +541,8 @@ def _findings(page: Image.Image, digit: _Digit, mask: Mask) -> Findings:
     )
     contrast = float(abs(ink - paper)) / 255
     reasons = _doubts(digit, mask, max(bottom - top, right - left), contrast)
-    return Findings((left, top, right, bottom), bool(ink > paper), contrast, reasons)
+    box = left, top, right, bottom
+    return Findings(box, bool(ink > paper), contrast, digit.cut_off, reasons)
 
 
 def _doubts(digit: _Digit, mask: Mask, size: float, contrast: float) -> tuple[str, ...]:
@@ -538,7 +552,6 @@ def _doubts(digit: _Digit, mask: Mask, size: float, contrast: float) -> tuple[st
     large = int(np.count_nonzero(np.bincount(holes.ravel())[2:] > 3 * FINE**2))
     doubts = {
         "there are several things on it, and the strongest was read": digit.others > 0,
-        "it runs into the edge of the picture": digit.cut_off,
         f"ink covers {share:.0%} of its box, more than strokes do": share > 0.7 and not bar,
         f"it has {large} holes": large > 2,
         f"it is in {digit.pieces} pieces": digit.pieces > 4,

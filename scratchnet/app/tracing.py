@@ -46,7 +46,7 @@ class Call:
         if event == "line":
             self.lines.add(frame.f_lineno)
         elif event == "return":
-            self.left, self.result = _kept(frame.f_locals), _kept(value)
+            self.left, self.result = _kept(dict(frame.f_locals)), _kept(value)
         return self.within
 
 
@@ -82,7 +82,7 @@ def trace(run: Callable[[], Any]) -> Calls:
         caller, up = None, frame.f_back
         while up is not None and caller is None:
             caller, up = running.get(up), up.f_back
-        calls.append(Call(code, caller, _kept(frame.f_locals)))
+        calls.append(Call(code, caller, _kept(dict(frame.f_locals))))
         running[frame] = calls[-1]
         return calls[-1].within
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from scratchnet.datasets.formats import DatasetUnavailableError
 from scratchnet.progress import progress_bar
+from scratchnet.untrusted import printable
 
 
 class RemoteFile(NamedTuple):
@@ -71,7 +72,7 @@ def _fetch_one(
         # requests derives its errors from OSError; a wrong hash is pooch's ValueError.
         except (OSError, ValueError) as error:
             reason = textwrap.shorten(f"{type(error).__name__}: {error}", 300)
-            failures.append(f"{url}: {reason}")
+            failures.append(printable(f"{url}: {reason}", most=600))
         finally:
             bar.stop()
     return None

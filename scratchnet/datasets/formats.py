@@ -1,9 +1,10 @@
 """Files to arrays: Keras's `.npz` and the IDX files in which MNIST was first published.
 
 Every size that a header announces is compared with what the file can hold before memory is asked
-for, and compressed data is read no further than announced, so no file can eat the machine.
-Nothing is ever unpickled. Whatever is wrong ends in one `DatasetError` that names the file, the
-finding and the remedy. Whether the pixels are MNIST's is not judged here; `mnist.py` does that.
+for, all of them together with what a small file may unpack to, and compressed data is read no
+further than announced, so no file can eat the machine. Nothing is ever unpickled (`untrusted.py`).
+Whatever is wrong ends in one `DatasetError` that names the file, the finding and the remedy.
+Whether the pixels are MNIST's is not judged here; `mnist.py` does that.
 """
 
 from __future__ import annotations
@@ -17,8 +18,17 @@ from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
+
+from scratchnet.untrusted import (
+    DEFLATE_RATIO,
+    METHODS,
+    ForeignBytesError,
+    Member,
+    npy_header,
+    printable,
+    zip_members,
+)
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Data: TypeAlias = tuple[tuple[Bytes, Bytes], tuple[Bytes, Bytes]]
@@ -34,12 +44,12 @@ IDX_FILES = {
 MAX_BYTES = 2**30
 """The largest array that is read, in bytes: 1.3 million images of 28 x 28."""
 
-_DEFLATE_RATIO = 1032
-"""DEFLATE cannot do better than 258 bytes from 2 bits (RFC 1951, section 3.2.5)."""
+UNPACKED_FREELY, UNPACKED_RATIO = 2**26, 30
+"""A file may unpack to so many bytes, and to so many more for each byte of its own. MNIST unpacks
+to 5 for each; only images that are nearly blank unpack to more than 30."""
 
 _CHUNK = 2**20
 _FETCH_AGAIN = "Delete it and fetch it again"
-_SAVE_AGAIN = "Save it again with numpy.savez_compressed"
 
 
 class DatasetError(ValueError):
@@ -54,7 +64,7 @@ class DatasetError(ValueError):
         self.file, self.finding, self.remedy = os.fspath(file), finding, remedy
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.finding}. {self.remedy}."
+        return f"{printable(self.file)}: {self.finding}. {self.remedy}."
 
 
 class DatasetUnavailableError(DatasetError):
@@ -106,8 +116,8 @@ def read_npz(path: str, *, classes: int = 256) -> Data:
                 "is not an .npz: no zip archive, or one that breaks off",
                 "Name a whole .npz file, or the folder that holds the four IDX files",
             )
-        with zipfile.ZipFile(file) as archive:
-            arrays = [_Array(path, name, _read_member(path, archive, name, size)) for name in NAMES]
+        with zip_members(file, size, tuple(METHODS)) as members:
+            arrays = _read_members(path, members, size)
     return _checked(arrays, classes)
 
 
@@ -158,34 +168,47 @@ def _opened(path: str) -> Iterator[tuple[IO[bytes], int]]:
     # zipfile, gzip, zlib, struct, tokenize and NumPy each raise their own kinds on damaged bytes,
     # and which of them notices first is an accident.
     except Exception as error:
-        raise DatasetError(
-            path, f"is damaged ({type(error).__name__}: {error})", _FETCH_AGAIN
-        ) from error
+        kind = "" if isinstance(error, ForeignBytesError) else f"{type(error).__name__}: "
+        raise DatasetError(path, f"is damaged ({kind}{printable(error)})", _FETCH_AGAIN) from error
 
 
-def _read_member(path: str, archive: zipfile.ZipFile, name: str, file_size: int) -> NDArray[Any]:
-    """One array of an `.npz`: its header first, judged, then its data."""
-    if f"{name}.npy" not in archive.namelist():
+def _read_members(path: str, members: dict[str, Member], file_size: int) -> list[_Array]:
+    """The four arrays of an `.npz`: every header first, judged, then the data."""
+    missing = [name for name in NAMES if f"{name}.npy" not in members]
+    if missing:
+        there = printable(", ".join(list(members)[:8]) or "none")
         raise DatasetError(
             path,
-            f"has no array {name}; it has {', '.join(archive.namelist()[:8]) or 'none'}",
+            f"has no array {missing[0]}; it has {there}",
             f"An .npz needs the arrays {', '.join(NAMES)}",
         )
-    info = archive.getinfo(f"{name}.npy")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    headers = {}
+    for name in NAMES:
+        with members[f"{name}.npy"].open() as stream:
+            headers[name] = npy_header(stream)
+        _check_header(path, name, headers[name].shape, headers[name].dtype)
+    _check_total(path, sum(header.size for header in headers.values()), file_size)
+    arrays = []
+    for name, (shape, fortran, dtype) in headers.items():
+        member = members[f"{name}.npy"]
+        with member.open() as stream:
+            npy_header(stream)
+            most = member.info.file_size - stream.tell()
+            data = _take(stream, path, name, math.prod(shape) * dtype.itemsize, most)
+        values = data.view(dtype).reshape(shape, order="F" if fortran else "C")
+        arrays.append(_Array(path, name, values))
+    return arrays
+
+
+def _check_total(path: str, announced: int, file_size: int) -> None:
+    most = UNPACKED_FREELY + UNPACKED_RATIO * file_size
+    if announced > most:
         raise DatasetError(
-            path, f"array {name} has compression method {info.compress_type}", _SAVE_AGAIN
+            path,
+            f"announces {announced:,} bytes, more than the {most:,} that {file_size:,} bytes "
+            "may unpack to",
+            "Save it again with numpy.savez, which does not compress",
         )
-    with archive.open(info) as stream:
-        version = npy.read_magic(stream)
-        # Later versions are for headers over 64 KiB, which no plain array has and a bomb would.
-        if version != (1, 0):
-            raise DatasetError(path, f"array {name} has .npy version {version}", _SAVE_AGAIN)
-        shape, fortran, dtype = npy.read_array_header_1_0(stream)
-        _check_header(path, name, shape, dtype)
-        most = min(info.file_size - stream.tell(), _DEFLATE_RATIO * file_size)
-        data = _take(stream, path, name, math.prod(shape) * dtype.itemsize, most)
-    return data.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _check_header(path: str, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -243,7 +266,9 @@ def _read_idx_file(path: str, name: str) -> Bytes:
             raise DatasetError(path, "breaks off inside its header", _FETCH_AGAIN)
         shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(4, len(header), 4))
         _check_header(path, name, shape, np.dtype(np.uint8))
-        most = _DEFLATE_RATIO * size if zipped else size - len(header)
+        most = DEFLATE_RATIO * size if zipped else size - len(header)
+        if zipped and math.prod(shape) <= MAX_BYTES:
+            _check_total(path, math.prod(shape), size)
         return _take(stream, path, name, math.prod(shape), most).reshape(shape)
 
 

@@ -25,6 +25,7 @@ from scratchnet.datasets.formats import (
     read_idx,
     read_npz,
 )
+from scratchnet.untrusted import printable
 
 SHA256 = {
     "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -136,7 +137,7 @@ def locate(
     if not download or os.environ.get("SCRATCHNET_OFFLINE", "0") not in ("", "0"):
         raise DatasetUnavailableError(
             "MNIST",
-            f"is neither in Keras's cache ({keras_cache()}) nor in {folder}, "
+            f"is neither in Keras's cache ({printable(keras_cache())}) nor in {printable(folder)}, "
             "and download=False or SCRATCHNET_OFFLINE forbids to fetch it",
             "Allow the download, or set SCRATCHNET_DATA to an mnist.npz",
         )

@@ -19,6 +19,8 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+ENGINE_NAMES = ("reference", "compiled")
+
 
 class ActivationFunction(NamedTuple):
     """A function of the pre-activations and its derivative, one under the other.
@@ -73,9 +75,9 @@ class Plan(NamedTuple):
     reads: str
     """`"Z"` or `"A"`: whether the loss reads the head's pre-activations or its outputs."""
     optimizer: str
-    """`"sgd"` or `"adam"`."""
+    """A key of `Engine.optimizers`."""
     constants: Mapping[str, Any]
-    """adam: one_minus_beta_1, one_minus_beta_2, epsilon, amsgrad. sgd: momentum, nesterov."""
+    """What does not change from step to step; see `constants` in `optimizers.py`."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ class Engine:
     except where an argument is said to be updated in place.
 
     >>> from scratchnet.engines import get_engine
-    >>> sorted(get_engine("reference").activations)
-    ['linear', 'relu', 'sigmoid', 'softmax', 'tanh']
+    >>> get_engine("reference").activations["relu"].forward(np.array([-1.0, 2.0])).tolist()
+    [0.0, 2.0]
     """
 
     name: str
@@ -95,9 +97,7 @@ class Engine:
     """(dZ, X, W, dW, db, need_dX) -> dX or None; dW and db are written in place."""
     activations: Mapping[str, ActivationFunction]
     losses: Mapping[str, LossFunction]
-    sgd: Callable[..., None]
-    """(theta, grad, velocity, learning_rate, momentum, nesterov); theta, velocity in place."""
-    adam: Callable[..., None]
-    """(theta, grad, m, v, v_hat, alpha, 1 - beta_1, 1 - beta_2, epsilon); all but grad in place."""
+    optimizers: Mapping[str, Callable[..., None]]
+    """(theta, grad, each slot or None, the step's number, each constant): all but grad in place."""
     fused: Any = None
     """What an engine can do beyond single functions: whole epochs, whole predictions; or None."""

@@ -79,12 +79,12 @@ def linear_backward(dA: Array, Z: Array, A: Array) -> Array:
 
 
 def relu(Z: Array) -> Array:
-    """A = max(Z, 0).
+    """A = max(Z, 0), and NaN where Z is.
 
     >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 2.0]
     """
-    return np.where(Z.real > 0, Z, np.zeros_like(Z))
+    return np.where(Z.real <= 0, np.zeros_like(Z), Z)
 
 
 def relu_backward(dA: Array, Z: Array, A: Array) -> Array:
@@ -329,6 +329,9 @@ def adam(
     theta -= m * alpha / (np.sqrt(v) + epsilon)
 
 
+KINKS = {"relu": (0.0,)}
+"""Where slopes jump: on a kink, rounding alone may decide which slope holds."""
+
 TINY = 1e-30
 """First moments below this are taken as 0: they would move a weight by less than 1e-23 lr."""
 
@@ -355,6 +358,5 @@ ENGINE = Engine(
         ),
         "mean_squared_error": LossFunction(mean_squared_error, mean_squared_error_backward),
     },
-    sgd=sgd,
-    adam=adam,
+    optimizers={"sgd": sgd, "adam": adam},
 )

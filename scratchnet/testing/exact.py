@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.checks import Examples
-from scratchnet.engines import reference
+from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Rescaling
 from scratchnet.model import Network
 from scratchnet.support import through_float32
@@ -122,13 +122,19 @@ def tanh(z: Dual) -> Dual:
     return short((power - 1) / (power + 1))
 
 
+def _straight(forward: Callable[[Array], Array]) -> Callable[[Row], Row]:
+    """A function that is a line through 0 on either side of it, from its values at 1 and -1."""
+    above, below = (Fraction(float(forward(np.array([z]))[0])) for z in (1.0, -1.0))
+    return lambda row: [z * above if z.value > 0 else z * -below for z in row]
+
+
 ACTIVATIONS: dict[str, Callable[[Row], Row]] = {
-    "linear": lambda row: row,
-    "relu": lambda row: [z if z.value > 0 else dual(0) for z in row],
+    **{name: _straight(f.forward) for name, f in reference.ENGINE.activations.items()},
     "sigmoid": lambda row: [short(dual(1) / (exp(-z) + 1)) for z in row],
     "tanh": lambda row: [tanh(z) for z in row],
     "softmax": softmax,
 }
+"""Curved ones stand here by themselves; a test holds that all others are straight."""
 
 
 def clip(p: Dual) -> Dual:

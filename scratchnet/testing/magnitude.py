@@ -16,7 +16,7 @@ import numpy as np
 
 from scratchnet.checks import Examples
 from scratchnet.engines import ActivationFunction, Array
-from scratchnet.engines.reference import ENGINE
+from scratchnet.engines.reference import ENGINE, KINKS
 from scratchnet.layers import Params
 from scratchnet.model import Network, Stage
 
@@ -180,11 +180,11 @@ def _sizes(network: Network, tape: list[Stage], X: Array, params: list[Params]) 
 
 
 def on_a_kink(network: Network, X: Array, one: list[Stage], other: list[Stage]) -> bool:
-    """Whether some ReLU is on in one run of X (B, ...) and off in the other.
+    """Whether some Z is above a kink in one run of X (B, ...) and not above it in the other.
 
-    Then its Z is 0 but for the order of summation, and the gradients of both runs are right. An
-    AssertionError where that doesn't explain it: two sums of n numbers and a bias differ by at most
-    2 (n + 1) u of their terms.
+    Then it is on the kink but for the order of summation, and the gradients of both runs are right.
+    An AssertionError where that doesn't explain it: two sums of n numbers and a bias differ by at
+    most 2 (n + 1) u of their terms.
 
     >>> from scratchnet import Input, Sequential, layers
     >>> model = Sequential([Input((1,)), layers.Dense(1, "relu")])
@@ -200,8 +200,8 @@ def on_a_kink(network: Network, X: Array, one: list[Stage], other: list[Stage]) 
     width = max((len(array) for own in params for array in own.values()), default=0)
     most = 2 * (width + 1) * 2.0**-53
     for layer, a, b, size in zip(network.layers, one, other, sizes, strict=True):
-        if layer.activation == "relu":
-            turned = (a.Z.real > 0) != (b.Z.real > 0)
+        for kink in KINKS.get(layer.activation, ()):
+            turned = (a.Z.real > kink) != (b.Z.real > kink)
             assert np.all(np.abs(a.Z - b.Z)[turned] <= most * size.Z[turned])
             found |= bool(turned.any())
     return found

@@ -50,9 +50,11 @@ def test_they_are_those_that_the_lockstep_compares_and_the_model_stays_as_it_is(
     theirs = step_tensors.tensors(model, model.batch(x, y))
     with bridge.floatx("float64"):
         probe = Lockstep(model).probe
-        loss, outputs, gradients = probe(x.astype(np.float64), y.astype(np.int64), np.ones(len(x)))
-    names = ["R", "X", "A1", "A2", "A3", "dW1", "db1", "dW2", "db2", "dW3", "db3", "loss"]
-    for name, probed in zip(names, [*outputs, *gradients, loss], strict=True):
+        stages, loss, gradients = probe(x.astype(np.float64), y.astype(np.int64), np.ones(len(x)))
+    forward = ["R", "R", "X", "X", "Z1", "A1", "Z2", "A2", "Z3", "A3"]
+    names = [*forward, "dW1", "db1", "dW2", "db2", "dW3", "db3", "loss"]
+    tensors = [tensor for stage in stages for tensor in stage]
+    for name, probed in zip(names, [*tensors, *gradients, loss], strict=True):
         largest = np.abs(probed).max()
         np.testing.assert_allclose(theirs[name], probed, rtol=0, atol=1e-12 * largest)
     for before, now in zip(kept, [model.theta, *model.optimizer.slots.values()], strict=True):

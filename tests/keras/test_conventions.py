@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ref import bridge
-from keras_ref import model as reference_model
+from keras_ref import bridge, script
 from scratchnet import Input, Sequential, activations, config, layers, losses, optimizers
 
 RNG = np.random.default_rng(11)
@@ -323,7 +322,7 @@ def test_a_kernel_is_inputs_by_outputs_uniform_within_glorots_limit_and_biases_b
     ours = Sequential(
         [Input((28, 28)), layers.Flatten(), *map(layers.Dense, (50, 50, 10))], seed=0
     ).get_weights()
-    theirs = reference_model.build(scaled=False).get_weights()
+    theirs = script.build(scaled=False).get_weights()
     for weights in (ours, theirs):
         assert [w.shape for w in weights] == [
             (784, 50), (50,), (50, 50), (50,), (50, 10), (10,)

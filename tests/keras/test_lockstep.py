@@ -1,4 +1,4 @@
-"""Training in step with Keras: the seed's network, random networks, and planted bugs.
+"""Training in step with Keras: the script's network, random networks, and planted bugs.
 
 Tame draws hold 1e-12 over 200 steps; `keras_ref/random_networks.py` says which are tame.
 """
@@ -6,20 +6,30 @@ Tame draws hold 1e-12 over 200 steps; `keras_ref/random_networks.py` says which 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from keras_ref import bridge
+from keras_ref import bridge, random_networks
 from keras_ref.lockstep import Difference, lockstep
-from keras_ref.random_networks import survey, twin_distance
+from keras_ref.random_networks import (
+    FEATURES,
+    NetworkSeed,
+    draw_network,
+    draws,
+    survey,
+    twin_distance,
+)
 from scratchnet import Input, Sequential, config, datasets, layers
-from scratchnet.optimizers import Adam
+from scratchnet.losses import MeanSquaredError
+from scratchnet.optimizers import SGD, Adam
 from scratchnet.testing.kill_matrix import build, targets
 from scratchnet.testing.museum import BUGS
 
 ARCHITECTURES = int(os.environ.get("SCRATCHNET_ARCHITECTURES", "12"))
-"""How many random networks are drawn; the README's figure is for 100."""
+"""How many random networks are drawn; the README's figure is for 100, and 5 of each feature."""
+EACH = int(os.environ.get("SCRATCHNET_EACH", "1"))
 
 STEPS = 200
 
@@ -53,7 +63,7 @@ def test_the_known_network_stays_within_1e_12_of_keras_for_200_steps(engine, dig
     report = lockstep(model, *digits, steps=STEPS, rng=np.random.default_rng(0))
     assert report.difference is None
     assert report.steps == STEPS and report.largest_drift <= 1e-12
-    compared = {"loss", "activations", "momentum", "velocity", "weights"}
+    compared = {"pre-activations", "activations", "loss", "momentum", "velocity", "weights"}
     assert report.largest.keys() == compared | ({"gradient"} if engine == "reference" else set())
 
 
@@ -96,7 +106,7 @@ PLANTED = {
     "tanh' of the output": "gradient",
     "tanh' with a plus": "gradient",
     "softmax' diagonal only": "gradient",
-    "sigmoid overwrites Z": "loss",
+    "sigmoid overwrites Z": "pre-activations",
     "dW transposed": "kernel gradient",
     "W not transposed": "kernel gradient",
     "dX after the update": "kernel gradient",
@@ -153,8 +163,47 @@ def test_every_planted_bug_is_found_and_its_tensor_named(name, digits):
         assert part in str(found)
 
 
+@pytest.mark.parametrize("at", range(5))
+def test_the_first_layer_that_differs_forward_is_named_and_not_the_loss(at, digits):
+    """One entry of one layer's forward is wrong in its ninth digit; loss and gradients follow."""
+    model = classifier()
+    layer = model.layers[at]
+    right = layer.forward
+
+    def spoiled(X, params, engine):
+        Z, cache = right(X, params, engine)
+        Z = Z.copy()
+        Z[np.unravel_index(np.argmax(np.abs(Z)), Z.shape)] *= 1 + 1e-9
+        return Z, cache
+
+    layer.forward = spoiled
+    found = lockstep(model, *digits, steps=1).difference
+    assert (found.step, found.layer, found.tensor) == (1, layer.name, "pre-activations")
+
+
+@pytest.mark.parametrize(
+    ("activation", "named"), [("relu", "dense"), ("tanh", "dense_1"), ("sigmoid", "dense_3")]
+)
+def test_an_activation_that_is_wrong_is_named_by_the_first_layer_that_has_it(
+    activation, named, digits
+):
+    kinds = ("relu", "tanh", "tanh", "sigmoid")
+    stack = [layers.Dense(8, kind) for kind in kinds]
+    config.set_floatx("float64")
+    model = Sequential([Input((28, 28)), layers.Rescaling(1 / 255), layers.Flatten(), *stack])
+    model.compile("adam", "sparse_categorical_crossentropy", engine="reference")
+    right = model.engine.activations[activation]
+    wrong = right._replace(forward=lambda Z: right.forward(Z) * (1 + 1e-9))
+    model.engine = replace(
+        model.engine, activations={**model.engine.activations, activation: wrong}
+    )
+    x, y = digits
+    found = lockstep(model, x[y < 8], y[y < 8], steps=1).difference
+    assert (found.step, found.layer, found.tensor) == (1, named, "activations")
+
+
 def test_random_networks_keep_step_as_far_as_rounding_lets_them():
-    found = survey(range(ARCHITECTURES))
+    found = survey(draws(ARCHITECTURES, each=0))
     print(f"\n{found}")
     assert not found.broken
     assert found.tame >= (0.8 if ARCHITECTURES >= 100 else 0.5) * ARCHITECTURES
@@ -162,4 +211,39 @@ def test_random_networks_keep_step_as_far_as_rounding_lets_them():
 
 def test_a_wild_network_exists_so_that_the_twin_is_needed():
     """Otherwise the rule for wild draws would be dead: some draw must drift by rounding alone."""
-    assert any(twin_distance(seed) > 1e-13 for seed in range(40))
+    assert any(twin_distance(NetworkSeed(seed)) > 1e-13 for seed in range(40))
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_whatever_is_registered_keeps_step_in_networks_of_its_own(feature):
+    found = survey(NetworkSeed(seed, feature) for seed in range(EACH))
+    assert not found.broken
+    assert found.overflowed < EACH
+
+
+def drawn(key):
+    """Everything that a random network is made of, as one comparable thing."""
+    model, x, y, weights, size = draw_network(key)
+    stack = [(layer.units, layer.activation, layer.use_bias) for layer in model.layers]
+    rules = model.optimizer.get_config(), model.loss.get_config()
+    arrays = [None if a is None else a.tobytes() for a in (model.theta, x, y, weights)]
+    return stack, rules, arrays, size
+
+
+def test_a_longer_registry_moves_no_fixed_seed(monkeypatch):
+    keys = draws(20, each=2)
+    before = [drawn(key) for key in keys]
+    longer = ("aaa", *random_networks.activations.NAMES, "zzz")
+    monkeypatch.setattr(random_networks.activations, "NAMES", longer)
+    for table, kind in (("OPTIMIZERS", SGD), ("LOSSES", MeanSquaredError)):
+        more = {"Aaa": kind, **getattr(random_networks, table), "Zzz": kind}
+        monkeypatch.setattr(random_networks, table, more)
+    assert [drawn(key) for key in keys] == before
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_is_in_its_networks(feature):
+    for seed in range(5):
+        model = draw_network(NetworkSeed(seed, feature)).model
+        kinds = {type(part).__name__ for part in (model.optimizer, model.loss)}
+        assert feature in kinds | {layer.activation for layer in model.layers}

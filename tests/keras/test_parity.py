@@ -33,6 +33,7 @@ from scratchnet import (
 )
 from scratchnet.checks import Examples
 from scratchnet.testing.magnitude import gradient_scale
+from scratchnet.testing.variants import KINDS, variants
 
 RNG = np.random.default_rng(3)
 EPS = np.finfo(np.float64).eps
@@ -65,7 +66,7 @@ WIDE = np.concatenate(
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["linear", "relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("name", [name for name in activations.NAMES if name != "softmax"])
 def test_activations_agree_on_wide_ranges(name, dtype):
     x = WIDE.astype(dtype)
     theirs = getattr(keras.activations, name)(tf.constant(x)).numpy()
@@ -158,12 +159,11 @@ def test_losses_exist_as_functions_too(name):
         ours = getattr(losses, name)(*arguments)
         assert ours.shape == theirs.shape == (20,)
         assert np.max(np.abs(ours - theirs)) <= 8 * EPS * 17 * np.max(np.abs(arguments[1]))
-    assert losses.get(getattr(losses, name)).name == name
+    assert losses.of(getattr(losses, name)).name == name
 
 
 # --- gradients --------------------------------------------------------------------------------
 
-HEADS = ["linear", "relu", "sigmoid", "softmax", "tanh"]
 TRAINED = {
     "sparse": lambda: losses.SparseCategoricalCrossentropy(),
     "sparse, logits": lambda: losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -205,13 +205,22 @@ def keras_gradients(model, copy, y, weights):
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize(
     ("case", "head"),
-    [(c, h) for c in TRAINED for h in HEADS if h == "sigmoid" or not c.endswith(READINGS)],
+    [
+        (c, h)
+        for c in TRAINED
+        for h in activations.NAMES
+        if h == "sigmoid" or not c.endswith(READINGS)
+    ],
 )
 def test_gradients_of_every_loss_head_and_reading_agree_with_the_tape(case, head, weighted):
     loss = TRAINED[case]()
     model = Sequential([Input((5,)), layers.Dense(7, "tanh"), layers.Dense(6, head)], seed=2)
     model.compile("sgd", loss)
-    if head in ("linear", "relu"):  # mostly within (0, 1), and none so that their sum could cancel
+    if head not in (
+        "sigmoid",
+        "softmax",
+        "tanh",
+    ):  # mostly within (0, 1), and none so that their sum could cancel
         model.layers[-1].kernel[...] *= 0.4
         model.layers[-1].bias[...] = 0.5
     y = TARGETS if loss.sparse else np.eye(6)[TARGETS]
@@ -237,16 +246,6 @@ def test_gradients_of_every_loss_head_and_reading_agree_with_the_tape(case, head
 
 # --- optimizers -------------------------------------------------------------------------------
 
-FORMS = {
-    "sgd": ("SGD", {"learning_rate": 0.1}),
-    "momentum": ("SGD", {"learning_rate": 0.1, "momentum": 0.9}),
-    "nesterov": ("SGD", {"learning_rate": 0.1, "momentum": 0.7, "nesterov": True}),
-    "nesterov without momentum": ("SGD", {"learning_rate": 0.1, "nesterov": True}),
-    "adam": ("Adam", {}),
-    "adam, other betas": ("Adam", {"learning_rate": 0.02, "beta_1": 0.8, "beta_2": 0.95}),
-    "adam, large epsilon": ("Adam", {"epsilon": 1e-3}),
-    "amsgrad": ("Adam", {"amsgrad": True}),
-}
 STEPS = 40
 SIZES = np.repeat(10.0 ** np.arange(-9, 3), 8)
 GRADIENTS = RNG.normal(size=(STEPS, SIZES.size)) * SIZES  # signs change at half of the steps
@@ -254,8 +253,8 @@ GRADIENTS = RNG.normal(size=(STEPS, SIZES.size)) * SIZES  # signs change at half
 
 def paths(form, dtype):
     """theta after each step, ours and Keras's, and both optimizers."""
-    name, options = FORMS[form]
-    ours, theirs = getattr(optimizers, name)(**options), getattr(keras.optimizers, name)(**options)
+    kind, options = variants()[form]
+    ours, theirs = kind(**options), getattr(keras.optimizers, kind.__name__)(**options)
     theta = np.zeros(SIZES.size, dtype)
     variable, path = tf.Variable(theta), []
     engine = Sequential().engine
@@ -267,7 +266,7 @@ def paths(form, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", variants())
 def test_optimizers_agree_over_steps_of_gradients_from_1e_9_to_1e2(form, dtype):
     if dtype == "float32":
         single()
@@ -278,17 +277,16 @@ def test_optimizers_agree_over_steps_of_gradients_from_1e_9_to_1e2(form, dtype):
     t = np.arange(1, STEPS + 1)[:, None]
     assert np.all(np.abs(ours - theirs) <= 12 * np.finfo(dtype).eps * t * way)
     assert optimizer.iterations == int(keras_optimizer.iterations.numpy()) == STEPS
-    for name, attribute in bridge.KERAS_SLOTS[type(optimizer).__name__].items():
-        if name in optimizer.slots:
-            slot = getattr(keras_optimizer, attribute)[0].numpy()
-            terms = np.max(np.abs(GRADIENTS), axis=0) ** (2 if "velocity" in name else 1)
-            bound = 4 * np.finfo(dtype).eps * STEPS * terms
-            assert np.all(np.abs(optimizer.slots[name] - slot) <= bound)
+    for name, ours in optimizer.slots.items():
+        slot = bridge.slot_variables(keras_optimizer, name)[0].numpy()
+        terms = np.max(np.abs(GRADIENTS), axis=0) ** (2 if "velocity" in name else 1)
+        bound = 4 * np.finfo(dtype).eps * STEPS * terms
+        assert np.all(np.abs(ours - slot) <= bound)
 
 
 def test_the_bound_on_optimizers_tells_the_two_epsilons_apart():
     """PyTorch's epsilon, before the correction, at every size from 1e-9 to 1e2."""
-    (_, theirs), *_ = paths("adam", "float64")
+    (_, theirs), *_ = paths("Adam", "float64")
     m, v, theta = (np.zeros(SIZES.size) for _ in range(3))
     for t, g in enumerate(GRADIENTS, 1):
         m += (1 - 0.9) * (g - m)
@@ -733,44 +731,41 @@ SHARED = [
     "layers.Dense.count_params",
     "layers.Dense.compute_output_shape",
     "layers.Dense.get_config",
-    "activations.linear",
-    "activations.relu",
-    "activations.sigmoid",
-    "activations.softmax",
-    "activations.tanh",
+    *(f"activations.{name}" for name in activations.NAMES),
     "activations.get",
     "initializers.GlorotUniform",
     "initializers.HeNormal",
     "initializers.get",
-    "losses.SparseCategoricalCrossentropy",
-    "losses.CategoricalCrossentropy",
-    "losses.MeanSquaredError",
+    "losses.Loss",
     "losses.MeanSquaredError.__call__",
-    "losses.get",
-    "losses.sparse_categorical_crossentropy",
-    "losses.categorical_crossentropy",
-    "losses.mean_squared_error",
-    "optimizers.SGD",
-    "optimizers.Adam",
+    "losses.MeanSquaredError.call",
+    "losses.MeanSquaredError.get_config",
+    *(f"losses.{name}" for name in losses.CLASSES),
+    *(f"losses.{function.__name__}" for function in losses.FUNCTIONS),
+    *(f"losses.{name}" for name in ("get", "serialize", "deserialize")),
+    *(f"optimizers.{kind}" for kind in KINDS),
     "optimizers.get",
-    "metrics.Mean",
-    "metrics.SparseCategoricalAccuracy",
-    "metrics.CategoricalAccuracy",
-    "metrics.BinaryAccuracy",
-    "metrics.MeanSquaredError",
-    "metrics.get",
-    "metrics.Mean.update_state",
-    "metrics.Mean.result",
-    "metrics.Mean.reset_state",
-    "metrics.SparseCategoricalAccuracy.update_state",
-    "metrics.sparse_categorical_accuracy",
-    "metrics.categorical_accuracy",
-    "metrics.mean_squared_error",
+    "metrics.Metric",
+    *(f"metrics.Metric.{name}" for name in ("add_variable", "add_weight", "get_config")),
+    *(f"metrics.{name}" for name in metrics.CLASSES),
+    *(
+        f"metrics.{kind}.{method}"
+        for kind in ("Mean", "Sum", "MeanSquaredError", "AUC", "Precision", "F1Score")
+        for method in ("update_state", "result", "reset_state")
+    ),
+    *(f"metrics.{name}" for name in metrics.FUNCTIONS if hasattr(keras.metrics, name)),
+    *(f"metrics.{name}" for name in ("get", "serialize", "deserialize")),
     "callbacks.Callback",
     "callbacks.Callback.on_epoch_end",
     "callbacks.Callback.on_train_batch_end",
     "callbacks.Callback.set_model",
     "callbacks.Callback.set_params",
+    "callbacks.CallbackList",
+    "callbacks.CallbackList.on_train_batch_end",
+    "callbacks.CallbackList.on_epoch_begin",
+    "callbacks.CallbackList.on_test_end",
+    "callbacks.ReduceLROnPlateau",
+    "callbacks.TerminateOnNaN",
     "callbacks.History",
     "callbacks.EarlyStopping",
     "callbacks.LearningRateScheduler",
@@ -800,26 +795,13 @@ ALLOWED = {
     ("layers.Flatten", "data_format"): AT_DEFAULTS,
     **{
         (f"optimizers.{kind}", name): AT_DEFAULTS
-        for kind in ("SGD", "Adam")
+        for kind in KINDS
         for name in (*optimizers.NOT_YET, "name")
     },
     **{
         (f"initializers.{kind}", name): INITIALIZER_AXES
         for kind in ("GlorotUniform", "HeNormal")
         for name in ("input_axes", "output_axes")
-    },
-    **{
-        (f"losses.{kind}", name): reason
-        for kind in ("SparseCategoricalCrossentropy", "CategoricalCrossentropy", "MeanSquaredError")
-        for name, reason in {
-            "name": "None stands for the same name",
-            "dtype": "a loss computes in the dtype of what it is given",
-        }.items()
-    },
-    **{
-        (f"metrics.{kind}", "name"): "None stands for the same name"
-        for kind in ("Mean", "SparseCategoricalAccuracy", "CategoricalAccuracy",
-                     "BinaryAccuracy", "MeanSquaredError")
     },
     **{
         ("activations.relu", name): "the plain ReLU only"

@@ -24,7 +24,8 @@ FILES = (
     "activations.py",
     "initializers.py",
     "layers.py",
-    "losses.py",
+    "losses/loss.py",
+    "losses/dense_targets.py",
     "objective.py",
     "optimizers.py",
     "model.py",
@@ -143,7 +144,7 @@ def main(
     only_suite: Annotated[
         bool, typer.Option("--suite", help="Run the suite without a mutant, and no more.")
     ] = False,
-    readme: Annotated[bool, typer.Option(help="Rewrite the README's table.")] = True,
+    readme: Annotated[bool, typer.Option(help="Rewrite the table in docs/proof.md.")] = True,
 ) -> None:
     """Mutation testing of the core; status 1 if a survivor is not explained or the score is low."""
     if find_spec("cosmic_ray") is None:
@@ -161,7 +162,7 @@ def main(
     report.RESULT.write_text(json.dumps(found, indent=1) + "\n")
     typer.echo(report.table(found))
     if readme:
-        markers.rewrite(suite.ROOT / "README.md", "mutation", report.table(found))
+        markers.rewrite(suite.ROOT / "docs" / "proof.md", "mutation", report.table(found))
     wrong = report.faults(found)
     for fault in wrong:
         console.print(fault, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The report: JSON for the record, a table for the README, both from one session.
+"""The report: JSON for the record, a table for docs/proof.md, both from one session.
 
 A survivor is looked up in `survivors.py`; one without a reason there, or a reason without its
 survivor, is a fault of this repository and makes the command fail.
@@ -90,7 +90,7 @@ def score(found: dict[str, Any]) -> float:
 
 
 def table(found: dict[str, Any]) -> str:
-    """The README's rows."""
+    """The rows of the table."""
     rows = ["| file | mutants | killed | survive |", "| --- | --- | --- | --- |"]
     totals = Counter[str]()
     for name, counts in found["files"].items():

@@ -15,7 +15,7 @@ from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import busy, print_line
 from scratchnet.app.text import dimensions, to_json
 from scratchnet.datasets import Data, digits, mnist
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
 
 EXAMPLES = """**Examples**
 

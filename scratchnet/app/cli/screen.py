@@ -19,7 +19,10 @@ from rich.console import Console
 from scratchnet.app.cli import signals
 from scratchnet.app.run_training import OURS, SHOWN, Histories, ProgressListener
 from scratchnet.progress import progress_bar
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
+
+LONGEST = 10_000
+"""Characters of a line."""
 
 
 def say(text: str, style: str | None = None, lines: bool = False) -> None:
@@ -36,7 +39,9 @@ def print_line(text: str, console: Console | None = None, style: str | None = No
     there is another console.
     """
     console = console or Console()
-    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        printable(text, LONGEST), style=style, markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from scratchnet.app.cli.screen import print_line
 from scratchnet.app.run_training import SHOWN
 from scratchnet.app.text import to_json
 from scratchnet.app.verdict import numbers, verdict
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
 
 
 def print_result(result: dict[str, Any], path: Path, as_json: bool, quiet: bool) -> None:

@@ -20,6 +20,7 @@ const DIGITS = Array.from({ length: RUN.classes }, (_, k) => k);
 const state = {
   strokes: [], // on the pad
   example: false, // they are an example, which the first stroke of one's own replaces
+  own: [], // what was drawn before the example
   x: null, // the image, and the network's tape of it; null for an empty pad
   tape: null,
   why: null, // the digit that was chosen to be explained; null for the answer
@@ -65,7 +66,9 @@ function look() {
   showUnit();
   showPixels();
   $("labels").querySelectorAll("button").forEach((button) => (button.disabled = !x));
-  $("undo-stroke").disabled = $("clear").disabled = !x;
+  $("clear").disabled = !x;
+  $("undo-stroke").disabled = !x && !state.example;
+  $("undo-stroke").textContent = state.example && state.own.length ? "Back to mine" : "Undo stroke";
 }
 
 /** What the network says: its answer is the largest output, its probabilities are the loss's. */
@@ -156,7 +159,7 @@ function showPixels() {
   }
   const z = tape[HEAD.l].z[k];
   const ink = sum(pushed);
-  const straight = HIDDEN.every((layer) => ["relu", "linear"].includes(layer.activation));
+  const straight = HIDDEN.every((layer) => layer.slopes);
   const rest = straight ? "the biases" : "biases and curvature";
   $("sum").textContent = `All pixels together ${signed(ink)}, ${rest} ${signed(z - ink)}: the logit of ${k} is ${plain(z)}.`;
 }
@@ -171,8 +174,8 @@ const CHOICES = [
 ];
 const named = (choice) =>
   choice.own
-    ? `${own.kind}, step ${(network.iterations + 1).toLocaleString("en")} of the run, rate ${own.learning_rate}`
-    : `gradient descent, rate ${choice.learning_rate}`;
+    ? `${own.kind} at step ${(network.iterations + 1).toLocaleString("en")}`
+    : `SGD, rate ${choice.learning_rate}`;
 
 const snapshot = () => ({
   theta: network.theta.slice(),
@@ -290,7 +293,7 @@ function build() {
   $("hidden-layers").append(...HIDDEN.map(hiddenLayer));
   $("optimizer").append(...CHOICES.map((_, value) => make("option", { value })));
   $("clear").onclick = () => redraw([]);
-  $("undo-stroke").onclick = () => redraw(state.example ? [] : state.strokes.slice(0, -1));
+  $("undo-stroke").onclick = () => redraw(state.example ? state.own : state.strokes.slice(0, -1));
   $("undo-step").onclick = () => undo(false);
   $("restore").onclick = () => undo(true);
   $("source").textContent = $("network-js").textContent.trim();

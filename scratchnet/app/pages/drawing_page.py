@@ -19,7 +19,7 @@ import numpy as np
 from scratchnet.app import pages
 from scratchnet.app.run_folder import SavedRun
 from scratchnet.app.run_training import OURS
-from scratchnet.engines import Array
+from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
 from scratchnet.objective import Objective
 from scratchnet.sequential import Sequential
@@ -143,6 +143,7 @@ def _layer_as_data(layer: Layer) -> dict[str, Any]:
         "kind": type(layer).__name__,
         "name": layer.name,
         "activation": layer.activation,
+        "slopes": _slopes(layer.activation),
         "inputs": math.prod(layer.input_shape or ()),
         "outputs": math.prod(layer.output_shape),
         **sizes,
@@ -151,6 +152,15 @@ def _layer_as_data(layer: Layer) -> dict[str, Any]:
 
 
 PARAMETERS = ("kernel", "bias")
+
+
+def _slopes(activation: str) -> list[float] | None:
+    """Below and above 0, where it is a line through 0 on either side of it; None for a curve."""
+    z = np.linspace(-20, 20, 81)[:, None]
+    a = reference.ENGINE.activations[activation].forward(z)
+    below, above = -float(a[z == -1.0][0]), float(a[z == 1.0][0])
+    straight = np.allclose(a, z * np.where(z > 0, above, below), rtol=1e-12, atol=0)
+    return [below, above] if straight else None
 
 
 def _loss_as_data(model: Sequential) -> dict[str, Any]:

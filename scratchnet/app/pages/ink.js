@@ -16,16 +16,20 @@ function drawStrokes(context, strokes, side, pen = PEN) {
   for (const stroke of strokes) {
     const points = stroke.map(([x, y]) => [x * side, y * side]);
     context.beginPath();
+    if (points.every(([x, y]) => x === points[0][0] && y === points[0][1])) {
+      // A stroke without a length is a dot: some browsers give it no round ends.
+      context.fillStyle = context.strokeStyle;
+      context.arc(...points[0], (pen * side) / 2, 0, 2 * Math.PI);
+      context.fill();
+      continue;
+    }
     context.moveTo(...points[0]);
     for (let i = 1; i < points.length - 1; i++) {
       const [x, y] = points[i];
       const [nextX, nextY] = points[i + 1];
       context.quadraticCurveTo(x, y, (x + nextX) / 2, (y + nextY) / 2);
     }
-    const [x, y] = points[points.length - 1];
-    // A dot is a short line, because Chromium draws none that has no length.
-    const dot = points.every((point) => point[0] === x && point[1] === y);
-    context.lineTo(dot ? x + 0.01 : x, y);
+    context.lineTo(...points[points.length - 1]);
     context.stroke();
   }
 }

@@ -43,15 +43,13 @@ function denseBackward(dz, x, W, dW, db) {
 
 // --- activations: a = f(z), then dz = da f'(z) -----------------------------------------------
 
+/** a is z times a slope, one up to 0, another above: `linear` has 1 and 1, `relu` 0 and 1. */
+const straight = ([below, above]) => ({
+  forward: (z) => z.map((v) => (v > 0 ? v * above : below && v * below)), // no -0 where it is 0
+  backward: (da, z) => da.map((g, o) => (z[o] > 0 ? g * above : below && g * below)),
+});
+
 const ACTIVATIONS = {
-  linear: {
-    forward: (z) => z,
-    backward: (da) => da,
-  },
-  relu: {
-    forward: (z) => z.map((v) => (v > 0 ? v : 0)),
-    backward: (da, z) => da.map((g, o) => (z[o] > 0 ? g : 0)), // at 0 itself 0
-  },
   sigmoid: {
     // e = exp(-|z|) can't overflow. In float32 1 + e is 1 from z = 16.64 on: sigmoids tie at 1.
     forward: (z) =>
@@ -79,6 +77,9 @@ const ACTIVATIONS = {
     },
   },
 };
+
+/** The activation of a layer as `drawing_page.py` wrote it: straight ones come with their slopes. */
+const activationOf = ({ activation, slopes }) => (slopes ? straight(slopes) : ACTIVATIONS[activation]);
 
 // --- layers: what each computes, and what it passes back ---------------------------------------
 
@@ -167,7 +168,7 @@ class Network {
     this.layers.forEach((layer, l) => {
       const below = l ? tape[l - 1].a : x;
       const z = LAYERS[layer.kind].forward(below, layer, this.params[l]);
-      tape.push({ x: below, z, a: ACTIVATIONS[layer.activation].forward(z) });
+      tape.push({ x: below, z, a: activationOf(layer).forward(z) });
     });
     return tape;
   }
@@ -181,7 +182,7 @@ class Network {
       const da = LAYERS[layer.kind].backward(dz, tape[l].x, layer, this.params[l], grads?.[l]);
       if (l === 0) return da;
       const below = tape[l - 1];
-      dz = ACTIVATIONS[this.layers[l - 1].activation].backward(da, below.z, below.a);
+      dz = activationOf(this.layers[l - 1]).backward(da, below.z, below.a);
     }
   }
 
@@ -200,7 +201,7 @@ class Network {
     const tape = this.forward(x);
     const df = softmaxCrossEntropyBackward(this.read(tape), label);
     const head = tape.at(-1);
-    const f = ACTIVATIONS[this.layers.at(-1).activation];
+    const f = activationOf(this.layers.at(-1));
     const dz = this.loss.reads === "Z" ? df : f.backward(df, head.z, head.a);
     const grad = new Float32Array(this.theta.length);
     this.backward(dz, tape, grad);

@@ -26,6 +26,7 @@ function showPad() {
 
 /** Whatever changes the drawing ends what was said about the old one. */
 function redraw(strokes, example = false) {
+  if (example && !state.example) state.own = state.strokes; // so that it can be had back
   Object.assign(state, { strokes, example, why: null, before: null, lesson: null });
   pen.down = pen.down && strokes.length > 0;
   showLesson();

@@ -2,11 +2,14 @@
 
 `ENGINE` fulfils the contract function by function with the reference's own functions: products are
 BLAS already, and activations and losses must take complex numbers for the gradient check. Its
-`fused` trains whole epochs in one compiled call, and predicts whole data sets in a few: `vector.py`
-is the vector type, `kernels.py` the step, `fused.py` the sessions.
+`fused` trains whole epochs in one compiled call, and predicts whole data sets in a few. The way in
+is `session.py`; `layout.py` says where numbers stand and `records.py` what kernels are told;
+`step.py` is the loop over batches, which calls `threads.py`, `products.py`, `sparse.py`,
+`elementwise.py` and `optimizer.py`; all of these are written in the SIMD vectors of `vector.py`,
+and `cache.py` keeps what is compiled.
 
 What was changed against the reference; `python -m benchmarks kernels` measures an epoch of MNIST
-with each of the first five turned off (`fused.Switches`), and docs/speed.md shows what came out:
+with each of the first five turned off (`session.Switches`), and docs/speed.md shows what came out:
 
 - First moments below 1e-30 are 0 (`flush`): denormal numbers cost a hundred times a normal one, and
   grow common after some epochs. The reference does it too.
@@ -17,42 +20,50 @@ with each of the first five turned off (`fused.Switches`), and docs/speed.md sho
   its weights are in the cache (`fused`).
 - Parameters and moments begin at multiples of 64 bytes, in rows of whole registers (`aligned`).
 
-Without a switch: Adam takes a reciprocal refined from a guess, because a core has a single divider;
-it is bound then by the second cache, so that 50 weights take 3 1/4 registers and not 4, and the
-quarters of four rows are updated as one whole. Bytes stay bytes, codes of a table, because samples
-in random order are waited for: the next batch is asked for ahead, without a loop, since a loop of a
-length that nobody can foretell costs more than it brings. Two samples stand side by side in the
+Without a switch: Adam takes a reciprocal refined from an estimate, because a core has a single
+divider; it is bound then by the second-level cache, so that 50 weights take 3 1/4 registers and not
+4, and the tails of four rows are updated as one register. Bytes stay bytes, codes of a table,
+because samples in random order are waited for: the next batch is prefetched, without a loop, since
+a loop of unpredictable length costs more than it brings. Two samples stand side by side in the
 sparse product, as one sum alone waits for each of its additions. Between layers samples are lanes,
-squares of 16 x 16 numbers are turned in registers, and a weight that is loaded serves two groups of
-samples. Threads share what is above the first layer only where it is large: small layers take
-longer to share than to compute.
+squares of 16 x 16 numbers are transposed in registers, and a broadcast weight serves two groups of
+samples. Threads divide what is above the first layer only where it is large: small layers take
+longer to divide than to compute.
 
 What did not help: to copy a batch's samples to where they are used one after the other (it costs
 what it saves), to find codes for floats of few values (likewise), smaller blocks (each begins anew
-for every sample), the square root from a guess (the two ports that multiply are busy already),
-other distances between moments, huge pages, the next sample's entries in the first cache.
+for every sample), the square root from an estimate (the two ports that multiply are busy already),
+other distances between moments, huge pages, the next sample's entries in the first-level cache.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
 from scratchnet.engines import reference as ref
 from scratchnet.engines.contract import Engine
 
-try:
-    from numba import config
-
-    _HAS_NUMBA = True
-except ImportError:
-    _HAS_NUMBA = False
-
 
 def unavailable() -> str | None:
     """Why this engine cannot run here, in one sentence; None where it can."""
-    if not _HAS_NUMBA:
+    threads = os.environ.get("NUMBA_NUM_THREADS")
+    if threads is not None and not _is_positive(threads):  # before Numba sees it, and fails
+        return (
+            f"the compiled engine cannot run under NUMBA_NUM_THREADS={threads!r}: expected a whole "
+            "number of 1 or more; set it so or unset it, or take engine='reference'."
+        )
+    try:
+        from numba import config  # takes its time, and may fail for reasons of its own
+    except ModuleNotFoundError:
         return "the compiled engine needs Numba: install numba, or take engine='reference'."
+    except Exception as error:
+        said = str(error).strip().splitlines() or [repr(error)]
+        return (
+            f"the compiled engine needs Numba, which says on import {said[-1]!r}: mend that, "
+            "or take engine='reference'."
+        )
     if config.DISABLE_JIT:
         return (
             "the compiled engine cannot run under NUMBA_DISABLE_JIT=1: unset it, "
@@ -61,11 +72,19 @@ def unavailable() -> str | None:
     return None
 
 
+def _is_positive(number: str) -> bool:
+    """Whether a setting is a whole number of 1 or more, as Numba reads it."""
+    try:
+        return int(number) >= 1
+    except ValueError:
+        return False
+
+
 def _engine() -> Engine:
     """The record, once it is known that Numba compiles."""
-    from scratchnet.engines.compiled import fused
+    from scratchnet.engines.compiled import session
 
-    return replace(ref.ENGINE, name="compiled", fused=fused)
+    return replace(ref.ENGINE, name="compiled", fused=session)
 
 
 def __getattr__(name: str) -> Any:
