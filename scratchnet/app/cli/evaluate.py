@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import inputs, options
 from scratchnet.app.cli.errors import DIFFERS
-from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.cli.screen import busy, new_console, print_line
 from scratchnet.app.run_training import OURS
 from scratchnet.app.text import to_json
 from scratchnet.datasets import Choice
@@ -128,7 +127,7 @@ def _print_digits(found: dict[str, Any], quiet: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    console = Console()
+    console = new_console()
     if not quiet:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for title in ("digit", "images", "precision", "recall", "mostly taken for"):

@@ -24,7 +24,7 @@ from scratchnet import atomic, models
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import MISTAKE, UserError
-from scratchnet.app.cli.screen import print_line, say
+from scratchnet.app.cli.screen import new_console, print_line, say
 from scratchnet.app.text import dimensions, to_json
 from scratchnet.engines import reference
 from scratchnet.sequential import Sequential
@@ -116,7 +116,7 @@ def predict(
 ) -> None:
     """Read handwritten digits on your own photos with a trained network."""
     network = load_network(model)
-    console, bad, found = Console(), 0, []
+    console, bad, found = new_console(), 0, []
     show = console.is_terminal and not quiet if show is None else show
     for name, path in expanded(images):
         try:
