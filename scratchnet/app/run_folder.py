@@ -464,7 +464,8 @@ def _read_json(place: Path, check: Callable[[Any], None]) -> dict[str, Any]:
     try:
         with place.open("rb") as file:
             content = parse_json(file.read(MAX_TEXT + 1))
-        json.dumps(content, ensure_ascii=False).encode()  # halves of characters can't be written
+        # Halves of characters can't be shown; bytes of a file's name that are no text can.
+        json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except ValueError as error:
         raise RunError(place, f"is not JSON: {error}", _BROKEN) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
