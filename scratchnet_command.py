@@ -15,9 +15,12 @@ def main() -> None:
     """The entry point: the same as `scratchnet.app.cli.main`, quiet from the first moment."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
-    from scratchnet.app import cli
+    try:
+        from scratchnet.app import cli
 
-    cli.main()
+        cli.main()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left is to leave
 
 
 def _leave(*_: Any) -> None:

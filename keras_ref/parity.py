@@ -21,7 +21,7 @@ from rich.console import Console
 from keras_ref import bridge
 from keras_ref.lockstep import lockstep
 from keras_ref.random_networks import BOUND, FACTOR, OPTIMIZERS, draws, survey
-from scratchnet import config, datasets
+from scratchnet import atomic, config, datasets
 from scratchnet.app import markers
 from scratchnet.app.run_training import RunSettings, build_model
 
@@ -150,7 +150,7 @@ def main(
         found["float32"].append(single(data, seed, epochs, engine))
     found["versions"] = {"keras": keras.__version__, "numpy": np.__version__}
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    atomic.write(RESULT, json.dumps(found, indent=1) + "\n")
     markers.rewrite(ROOT / "README.md", "parity", table(found))
     typer.echo(table(found))
 

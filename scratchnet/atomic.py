@@ -90,12 +90,7 @@ def replacing(target: Target) -> Iterator[IO[bytes]]:
             temporary = None
         flush_folder(os.path.dirname(place))
     except OSError as error:
-        if error.errno is None or error.filename not in (
-            None,
-            temporary,
-            place,
-            os.path.dirname(place),
-        ):
+        if error.errno is None or not _is_about(error, place):
             raise  # an error of the block's own, about something else
         raise _named(error, target, old) from error
     finally:
@@ -162,7 +157,7 @@ def _resolved(target: Target) -> tuple[str, os.stat_result | None]:
     # The superuser may write everything, and means to as little as anyone.
     if not (found.st_mode & 0o222 and os.access(name, os.W_OK)):
         raise OSError(errno.EACCES, "is write-protected: expected a writable file", name)
-    if not os.path.exists(place) or not os.path.samestat(found, os.stat(place)):
+    if not os.path.exists(place):  # such as an open file that was deleted, by its descriptor
         raise OSError(errno.EINVAL, "has no place in a folder: expected a file", name)
     return place, found
 
@@ -179,9 +174,8 @@ def _create_beside(place: str, mode: int) -> tuple[int, str]:
     while True:
         temporary = f"{start}{secrets.token_hex(8)}{SUFFIX}"
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _CLOEXEC, mode)
-        lock(descriptor)
         # Another writer may have taken it for a leftover before it was locked.
-        if os.fstat(descriptor).st_nlink:
+        if lock(descriptor) is not False and os.fstat(descriptor).st_nlink:
             return descriptor, temporary
         os.close(descriptor)
 
@@ -197,7 +191,7 @@ def delete_leftovers(folder: Target, prefix: str = PREFIX) -> None:
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | _CLOEXEC)
             try:
-                if lock(descriptor):
+                if stat.S_ISREG(os.fstat(descriptor).st_mode) and lock(descriptor):
                     os.unlink(path)
             finally:
                 os.close(descriptor)
@@ -220,6 +214,16 @@ def _copy_permissions(place: str, old: os.stat_result, descriptor: int) -> None:
             for name in os.listxattr(place):
                 with suppress(OSError):
                     os.setxattr(descriptor, name, os.getxattr(place, name))
+
+
+def _is_about(error: OSError, place: str) -> bool:
+    """Whether an error is about the target, its folder or a temporary file of it."""
+    if error.filename is None:
+        return True
+    folder, name = os.path.split(os.fsdecode(error.filename))
+    if os.path.join(folder, name) in (place, os.path.dirname(place)):
+        return True
+    return folder == os.path.dirname(place) and name.startswith(_prefix(place))
 
 
 def _named(error: OSError, target: Target, old: os.stat_result | None) -> OSError:

@@ -231,6 +231,9 @@ def drift(
         ax.plot(*points.T, color=RUNS[place % 6], marker=marker, ms=5, lw=1.6, label=name)
     if limit is not None:
         ax.axhline(limit, color=INK, ls=":", lw=1.2, label=f"limit for float64, {limit:.2g}")
+    if not any(difference > 0 for pairs in series.values() for _, difference in pairs):
+        steps = [step for pairs in series.values() for step, _ in pairs]
+        ax.set(xlim=(1, max([10, *steps])), ylim=(1e-17, 1))  # a logarithm has no scale of its own
     ax.set(xscale="log", yscale="log", xlabel="steps", ylabel="largest weight difference")
     ax.legend(frameon=False)
     return _quiet(ax)

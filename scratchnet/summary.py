@@ -9,7 +9,7 @@ from rich.text import Text
 
 from scratchnet.learning import learners, slots_by_layer
 from scratchnet.model import Network
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
 
 
 def summary_text(model: Network, name: str, width: int = 78, show_trainable: bool = False) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -197,20 +196,3 @@ def only(*values: Any, instead: str = "") -> Callable[[Any], Any]:
         return value
 
     return take
-
-
-def printable(text: str) -> str:
-    r"""Text of somebody else's as a terminal may have it: on one line, and without commands to it.
-
-    What is not printable is written as Python escapes it: control characters, line breaks, marks
-    that turn the direction of writing, halves of characters. Names of files and layers, members of
-    archives and fields of JSON files go through this before they are shown.
-
-    >>> print(printable("five\x1b[31m.png\nError: six"))
-    five\x1b[31m.png\nError: six
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or unicodedata.category(c) == "Zs" else repr(c)[1:-1] for c in text
-    )

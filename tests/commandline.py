@@ -67,3 +67,35 @@ def start(tmp_path):
         )
 
     return begin
+
+
+ENTRY = "import os, signal, scratchnet_command as entry; "
+READY = (
+    "signal.getsignal(signal.SIGINT) is signal.SIG_IGN or "
+    "signal.signal(signal.SIGINT, entry._leave); os.write(1, b'.'); "
+)
+"""What `main` does first; the rest waits until somebody knows that it was done."""
+
+
+@pytest.fixture
+def begin(tmp_path, npz):
+    """The command from its very first moment, as a process of its own."""
+    begun = []
+
+    def start(*args: str, prepare: str = "", drawn: bool = False) -> subprocess.Popen[bytes]:
+        data = ["--data", str(npz)] if args[0] == "train" else []
+        undrawn = "" if drawn or args[0] != "train" else UNDRAWN
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{prepare}{ENTRY}{READY}{undrawn}entry.main()", *args, *data],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        begun.append(process)
+        assert os.read(process.stdout.fileno(), 1) == b"."
+        return process
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.communicate()

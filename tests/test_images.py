@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -194,6 +196,134 @@ def test_a_large_photo_is_made_small_early(tmp_path):
         read = images.read(saved(tmp_path / name, large))
         assert 2 * images.LARGEST <= max(read.size) < 4 * images.LARGEST
         assert difference(images.to_mnist(read)[0], images.to_mnist(FIVE)[0]) < 0.1
+
+
+# --- files that mean harm -------------------------------------------------------------------------
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\nshowpage\n"
+
+
+def iptc(content: bytes) -> bytes:
+    """Pillow's IPTC container, which opens what it wraps with all formats there are."""
+
+    def field(record: int, number: int, value: bytes) -> bytes:
+        return bytes([0x1C, record, number]) + struct.pack(">H", len(value)) + value
+
+    sizes = field(3, 20, b"\0\0\0\x63") + field(3, 30, b"\0\0\0\x63")
+    kind = field(3, 60, b"\x01\0") + field(3, 120, b"\0\0\0\x05")
+    return kind + sizes + field(8, 10, content)
+
+
+HARMFUL = {
+    "IPTC of PostScript": iptc(POSTSCRIPT),
+    "IPTC of a bomb": iptc(header_of_a_png(9_000, 9_000)),
+    "IPTC of a picture": iptc(bytes_of(FIVE, "PNG")),
+    "PostScript": POSTSCRIPT,
+    "PostScript with a preview": b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, 99) + bytes(90),
+    "icons": bytes_of(FIVE.resize((64, 64)), "ICNS"),
+    "an icon": bytes_of(FIVE.resize((64, 64)), "ICO"),
+    "Photoshop": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 9, 9, 8, 3) + bytes(20),
+    "a metafile": b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<4hH", 0, 0, 99, 99, 72) + bytes(60),
+    "a program": b"\x7fELF" + bytes(200),
+}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".eps"])
+@pytest.mark.parametrize("name", HARMFUL)
+def test_containers_and_programs_are_no_pictures_whatever_they_are_called(
+    tmp_path, monkeypatch, name, suffix
+):
+    def started(*_, **__):
+        raise AssertionError("something was started")
+
+    monkeypatch.setattr("subprocess.Popen", started)
+    monkeypatch.setattr("subprocess.check_call", started)
+    monkeypatch.setattr("os.system", started)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(HARMFUL[name])
+    with pytest.raises(images.ImageError, match="is no picture in a format that can be read"):
+        images.read(path)
+
+
+def test_the_harmful_files_are_what_they_are_taken_for(tmp_path):
+    """Else the tests above would be of nothing: Pillow by itself opens the containers."""
+    for name in ("IPTC of PostScript", "IPTC of a picture", "icons", "an icon", "PostScript"):
+        (tmp_path / "a").write_bytes(HARMFUL[name])
+        with Image.open(tmp_path / "a") as opened:
+            assert opened.format not in images.FORMATS
+
+
+def peak_of(path: Path) -> int:
+    """How many MB reading and looking take beyond what the process had."""
+    code = """if True:
+        import sys
+        from scratchnet.app import images
+        def peak():
+            with open("/proc/self/status") as file:
+                return next(int(l.split()[1]) for l in file if l.startswith("VmHWM")) // 1024
+        images.to_mnist(images.Image.new("L", (300, 400), 255))
+        before = peak()
+        try:
+            images.to_mnist(images.read(sys.argv[1]))
+        except images.ImageError:
+            pass
+        print(peak() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+LARGE = {
+    "16 bits.png": ("I;16", (7000, 7000), 150),
+    "16 bits.tif": ("I;16", (7000, 7000), 150),
+    "32 bits.tif": ("I", (6000, 8000), 260),
+    "floats.tif": ("F", (8000, 6000), 260),
+    "wide.png": ("L", (49_000_000, 1), 20),
+    "wide 16 bits.png": ("I;16", (49_000_000, 1), 20),
+    "wide floats.tif": ("F", (40_000_000, 1), 20),
+    "tall.png": ("RGB", (1, 49_000_000), 20),
+    "long.png": ("RGBA", (65_535, 700), 230),
+    "high.tif": ("I;16", (700, 65_535), 150),
+    "transparent.png": ("LA", (7000, 7000), 260),
+    "colours.png": ("P", (7000, 7000), 110),
+    "a.webp": ("RGB", (5000, 5000), 420),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to see memory in")
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_picture_takes_memory_for_its_pixels_once(tmp_path, name):
+    mode, size, most = LARGE[name]
+    path = saved(tmp_path / name, Image.new(mode, size))
+    assert peak_of(path) <= most
+
+
+@pytest.mark.parametrize("size", [(65_536, 1), (1, 65_536), (49_999_999, 1), (70_000, 300)])
+@pytest.mark.parametrize("mode", ["L", "I;16"])
+def test_a_picture_that_is_too_long_is_one_line(tmp_path, size, mode):
+    path = saved(tmp_path / "a.png", Image.new(mode, size))
+    with pytest.raises(images.ImageError, match="no side may be longer than 65,535"):
+        images.read(path)
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000), (60_000, 3), (2, 50_000)])
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGBA", "F"])
+def test_a_picture_of_one_row_is_blank_and_no_trouble(tmp_path, size, mode):
+    path = saved(tmp_path / "a.tif", Image.new(mode, size))
+    digit, findings = images.to_mnist(images.read(path))
+    assert findings.box is None and not digit.any()
+
+
+@pytest.mark.parametrize("name", ["I16.png", "I.tif", "F.tif"])
+def test_reducing_in_tiles_changes_nothing(tmp_path, monkeypatch, name):
+    large = FIVE.resize((3003, 4001))
+    path = saved(tmp_path / name, MODES[name](large))
+    whole = np.asarray(images.read(path))
+    monkeypatch.setattr(images, "TILE", 5000)
+    np.testing.assert_array_equal(np.asarray(images.read(path)), whole)
+    assert difference(seen(path), images.to_mnist(FIVE)[0]) < 0.1
 
 
 # --- MNIST's form ---------------------------------------------------------------------------------

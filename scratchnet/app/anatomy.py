@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet import learning
 from scratchnet.app import run_training
 from scratchnet.app.run_folder import SavedRun
 from scratchnet.app.run_training import RunSettings
@@ -179,7 +180,7 @@ def replay(
         data[0],
         settings.batch_size,
     )
-    model.optimizer.build(model.theta)
+    learning.claim(model)
     each = math.ceil(len(x) / size)
     wanted = {number or each * settings.epochs for number in wanted}
     moments = []
@@ -267,7 +268,7 @@ def take_step(
 ) -> Step:
     """Take the step from this moment on the reference engine, and tell what happened."""
     model.theta[...] = moment.theta
-    model.optimizer.build(model.theta)
+    learning.claim(model)
     model.optimizer.iterations = moment.number - 1
     for name, slot in model.optimizer.slots.items():
         slot[...] = moment.slots[name]
@@ -300,7 +301,7 @@ def _sources(*calls: Call) -> list[Source]:
 def _forward(calls: Calls) -> Iterator[Operation]:
     """From the pixels to the outputs: each layer, then its activation."""
     (whole,) = calls.of(Network.forward)
-    (step,), (run,) = calls.of(Network.train_step), calls.of(Network.run)
+    (step,), (run,) = calls.of(learning.train_step), calls.of(Network.run)
     batch, n, axes = step.given["batch"], 0, ("image", "pixel")
     tensors = {"pixels": Tensor(batch.x, axes), "y": Tensor(batch.y, axes[:1])}
     (gradient,) = calls.of(Network.gradient)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,12 +24,30 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from scipy import ndimage
 
+from scratchnet.untrusted import printable
+
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Box = tuple[slice, ...]
 
 MAX_PIXELS = 50_000_000
 """The largest picture that is decoded; phones have up to 50 million pixels, a bomb has 400."""
+
+DECODED = {"WEBP": 25_000_000, "AVIF": 40_000_000}
+"""The largest of formats whose decoders take more than 8 bytes for a pixel: 400 MB all in all."""
+
+MAX_SIDE = 65_535
+"""The longest side, as in JPEG; a row or column of millions has no digit on it, but takes its
+decoder's time and memory."""
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""What is read: formats of pictures that start no program and open no other format within."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a camera was held."""
+
+TILE = 2**20
+"""Pixels that are converted at a time, so that a large picture is in memory once."""
 
 FIELD, BOX = 28, 20
 """MNIST's picture, and the box that a digit fills in it."""
@@ -64,7 +83,7 @@ class ImageError(ValueError):
 
     def __init__(self, path: str | os.PathLike[str], finding: str, remedy: str):
         self.path, self.finding, self.remedy = os.fspath(path), finding, remedy
-        super().__init__(f"{self.path}: {finding}. {remedy}.")
+        super().__init__(printable(f"{self.path}: {finding}. {remedy}.", 4000))
 
 
 @dataclass(frozen=True)
@@ -89,8 +108,8 @@ class Findings:
 def read(path: str | os.PathLike[str]) -> Image.Image:
     """The upright picture in a file: mode L or RGB, 8 bits, transparency filled.
 
-    Any format of Pillow's but PostScript, which is a program; of several frames the first. A large
-    picture comes back reduced, as nothing here needs its pixels.
+    One of `FORMATS`; of several frames the first. A large picture comes back reduced, as nothing
+    here needs its pixels.
 
     Raises:
         ImageError: for a path that is missing, no file, no picture, too large or damaged.
@@ -102,11 +121,14 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
             raise ImageError(path, "is empty", "Export or copy it again")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large sizes and odd tags: judged here
-            with Image.open(path, formats=_formats()) as image:
-                _check_size(path, image.size)
+            with Image.open(path, formats=formats()) as image:
+                _check_size(path, image.size, image.format or "")
                 image.draft(image.mode, (2 * LARGEST, 2 * LARGEST))
                 image.load()
-                return _opaque(ImageOps.exif_transpose(image))
+                turn = image.getexif().get(ORIENTATION)
+                small = _reduced(image)
+        small.getexif()[ORIENTATION] = turn or 1
+        return _opaque(ImageOps.exif_transpose(small))
     except ImageError:
         raise
     except FileNotFoundError:
@@ -126,32 +148,76 @@ def read(path: str | os.PathLike[str]) -> Image.Image:
         raise ImageError(path, finding, "Export or copy it again") from error
 
 
-def _formats() -> list[str]:
+def formats() -> list[str]:
+    """Those of `FORMATS` that this Pillow can read."""
     Image.init()
-    return [name for name in Image.ID if name != "EPS"]
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _check_size(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
+def _check_size(path: str | os.PathLike[str], size: tuple[int, int], format: str) -> None:
     """From the header, before anything is decoded."""
     width, height = size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path, f"{width:,} x {height:,} pixels,")
+    most = DECODED.get(format, MAX_PIXELS)
+    if width * height > most:
+        raise _too_large(path, f"{width:,} x {height:,} pixels,", most)
+    if max(size) > MAX_SIDE:
+        finding = f"has {width:,} x {height:,} pixels, and no side may be longer than {MAX_SIDE:,}"
+        raise ImageError(path, finding, "Cut the digit out of it")
 
 
-def _too_large(path: str | os.PathLike[str], how: str) -> ImageError:
-    finding = f"has {how} more than the {MAX_PIXELS // 10**6} million that are decoded"
+def _too_large(path: str | os.PathLike[str], how: str, most: int = MAX_PIXELS) -> ImageError:
+    finding = f"has {how} more than the {most // 10**6} million that are decoded"
     return ImageError(path, finding, "Scale it down, or cut the digit out of it")
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """As L or RGB with 8 bits; what shows through a transparent place is chosen to show the ink."""
-    if image.mode.startswith(("I", "F")):
-        return _eight_bits(image)
+def _reduced(image: Image.Image) -> Image.Image:
+    """As L, RGB or RGBA with 8 bits, the longer side at most 4 LARGEST, by averaging tiles."""
+    deep = image.mode.startswith(("I", "F"))
     transparent = "A" in image.getbands() or "transparency" in image.info
-    mode = "RGBA" if transparent else "L" if image.mode in ("1", "L") else "RGB"
-    image = image if image.mode == mode else image.convert(mode)
-    image = image.reduce(max(1, max(image.size) // (2 * LARGEST)))
-    if not transparent:
+    mode = "L" if deep else "RGBA" if transparent else "L" if image.mode in "1L" else "RGB"
+    factor = max(1, max(image.size) // (2 * LARGEST))
+    if factor == 1 and not deep:
+        return image.copy() if image.mode == mode else image.convert(mode)
+    low, high = _levels(image) if deep else (0.0, 0.0)
+    across, down = (min(factor, length) for length in image.size)
+    small = Image.new(mode, (-(-image.width // across), -(-image.height // down)))
+    for box in _tiles(image.size, across, down):
+        tile = image.crop(box)
+        tile = _eight_bits(tile, low, high) if deep else tile.convert(mode)
+        small.paste(tile.reduce((across, down)), (box[0] // across, box[1] // down))
+    return small
+
+
+def _tiles(size: tuple[int, int], across: int, down: int) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of about TILE pixels that cover a picture, whole multiples of the factors apart."""
+    width, height = size
+    wide = min(width, across * max(1, TILE // (across * down)))
+    high = down * max(1, TILE // (wide * down))
+    for top in range(0, height, high):
+        for left in range(0, width, wide):
+            yield left, top, min(left + wide, width), min(top + high, height)
+
+
+def _levels(image: Image.Image) -> tuple[float, float]:
+    """What becomes 0 and 255 of 16 and 32 bits, whole or not: nothing, and the brightest pixel."""
+    parts = [_finite(image.crop(box)) for box in _tiles(image.size, 1, 1)]
+    return min(0.0, *(low for low, _ in parts)), max(high for _, high in parts)
+
+
+def _finite(tile: Image.Image) -> tuple[float, float]:
+    levels = np.nan_to_num(np.asarray(tile, np.float64), posinf=0.0, neginf=0.0)
+    return float(levels.min()), float(levels.max())
+
+
+def _eight_bits(tile: Image.Image, low: float, high: float) -> Image.Image:
+    levels = np.nan_to_num(np.asarray(tile, np.float64), posinf=0.0, neginf=0.0) - low
+    return Image.fromarray((levels * (255 / max(high - low, 1e-30))).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """As L or RGB; what shows through a transparent place is chosen to show the ink."""
+    image = _reduced(image)
+    if image.mode != "RGBA":
         return image
     alpha = np.asarray(image.getchannel("A"))
     luma = np.asarray(image.convert("RGB").convert("L"), np.float32)
@@ -164,13 +230,6 @@ def _opaque(image: Image.Image) -> Image.Image:
     page = Image.new("RGBA", image.size, (*behind, 255))
     page.alpha_composite(image)
     return page.convert("RGB")
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16 and 32 bits, whole or not, with the brightest pixel as 255."""
-    levels = np.nan_to_num(np.asarray(image, np.float64), posinf=0.0, neginf=0.0)
-    levels = levels - min(levels.min(), 0.0)
-    return Image.fromarray((levels * (255 / max(levels.max(), 1e-30))).astype(np.uint8))
 
 
 # --- a picture to 28 x 28 -------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scratchnet import atomic
+
 
 def opening(name: str) -> str:
     return f"<!-- {name} -->"
@@ -60,4 +62,4 @@ def replaced(text: str, name: str, block: str) -> str:
 def rewrite(page: Path, name: str, block: str) -> None:
     """Put the block between the marks of that name in a page."""
     text = replaced(page.read_text(encoding="utf-8"), name, block)
-    page.write_text(text, encoding="utf-8")
+    atomic.write(page, text)

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 def draw(folder: run_folder.RunFolder, outcome: run_training.Outcome, data: Data) -> list[str]:
     """Every picture that the outcome allows, into the folder; their paths within it."""
-    import matplotlib
-
-    matplotlib.use("Agg")  # files only, on machines without a screen too
     from matplotlib.figure import Figure
 
     from scratchnet import plots

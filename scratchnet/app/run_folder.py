@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import shutil
 import weakref
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.lib import format as npy
 
 from scratchnet import atomic, models
 from scratchnet.app import run_schema
@@ -33,7 +31,14 @@ from scratchnet.app.text import dimensions, to_json
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
 from scratchnet.sequential import Sequential
-from scratchnet.support import printable
+from scratchnet.untrusted import (
+    MAX_TEXT,
+    ForeignBytesError,
+    npy_header,
+    parse_json,
+    printable,
+    zip_members,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +54,7 @@ NEXT = f"{OURS_ALONE}next"
 EPOCH = f"{OURS_ALONE}epoch"
 """A link to the folder of the last finished epoch, through which its two files are seen."""
 MAX_BYTES = 2**28
-"""The largest file that is read into memory, and all arrays of one together."""
+"""What all arrays of `answers.npz` may take together."""
 SHOWN_MISREADS = 400
 """How many misread images a run folder keeps, so that a page can show them without the data."""
 
@@ -64,7 +69,7 @@ class RunError(ValueError):
     """
 
     def __init__(self, folder: str | os.PathLike[str], finding: str, remedy: str):
-        super().__init__(printable(f"{os.fspath(folder)} {finding}. {remedy}."))
+        super().__init__(printable(f"{os.fspath(folder)} {finding}. {remedy}.", 4000))
 
 
 class InUseError(RunError):
@@ -456,12 +461,12 @@ def _home(folder: Path) -> Path:
 
 def _read_json(place: Path, check: Callable[[Any], None]) -> dict[str, Any]:
     """A file of a run, held against its table."""
-    if place.stat().st_size > MAX_BYTES:
-        raise RunError(place, f"has more than the {MAX_BYTES:,} bytes that are read", _BROKEN)
     try:
-        content = json.loads(place.read_text(encoding="utf-8"), parse_constant=_refuse)
-        json.dumps(content, ensure_ascii=False).encode()  # halves of characters can't be written
-    except (ValueError, RecursionError) as error:
+        with place.open("rb") as file:
+            content = parse_json(file.read(MAX_TEXT + 1))
+        # Halves of characters can't be shown; bytes of a file's name that are no text can.
+        json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    except ValueError as error:
         raise RunError(place, f"is not JSON: {error}", _BROKEN) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise RunError(place, f"is not of a run: expected format {FORMAT!r}", _BROKEN)
@@ -472,30 +477,24 @@ def _read_json(place: Path, check: Callable[[Any], None]) -> dict[str, Any]:
     return content
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no number")
-
-
 def _read_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an `.npz`, each judged by its header before memory is asked for."""
     arrays: dict[str, Array] = {}
-    left = MAX_BYTES
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = info.filename.removesuffix(".npy")
-            with archive.open(info) as file:
-                if npy.read_magic(file) != (1, 0):
-                    raise ValueError(f"{name} is not in .npy format 1.0")
-                shape, fortran, dtype = npy.read_array_header_1_0(file)
-                size = math.prod(shape) * dtype.itemsize
-                left -= size
-                if dtype.kind not in "fui" or fortran or left < 0 or name in arrays:
-                    raise ValueError(f"{name} is {dtype} {shape}, or stands there twice")
+    packed = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    with path.open("rb") as file, zip_members(file, path.stat().st_size, packed) as members:
+        left = MAX_BYTES
+        for name, member in members.items():
+            with member.open() as stream:
+                header = npy_header(stream)
+                left -= header.size
+                if header.dtype.kind not in "fui" or header.fortran or left < 0:
+                    raise ForeignBytesError(f"{name} is {header.dtype} {header.shape}")
                 # No further than announced: what is compressed may be any length.
-                data = file.read(size + 1)
-                if len(data) != size:
-                    raise ValueError(f"{name} announces {size} bytes and holds another number")
-            arrays[name] = np.frombuffer(data, dtype).reshape(shape)
+                data = stream.read(header.size + 1)
+            if len(data) != header.size:
+                raise ForeignBytesError(f"{name} does not hold the bytes that it announces")
+            array = np.frombuffer(data, header.dtype).reshape(header.shape)
+            arrays[name.removesuffix(".npy")] = array
     return arrays
 
 

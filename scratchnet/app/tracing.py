@@ -59,8 +59,8 @@ class Calls(list[Call]):
         return Calls(c for c in self if c.code is code and caller in (None, c.caller))
 
     def by(self, caller: Call) -> Calls:
-        """What a call called."""
-        return Calls(c for c in self if c.caller is caller)
+        """What a call called that took or gave arrays: no attributes that are looked up."""
+        return Calls(c for c in self if c.caller is caller and _has_array((c.given, c.result)))
 
 
 def trace(run: Callable[[], Any]) -> Calls:
@@ -104,6 +104,14 @@ def _kept(value: Any) -> Any:
     if type(value) is tuple:
         return tuple(_kept(item) for item in value)
     return value
+
+
+def _has_array(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_array, value.values()))
+    if isinstance(value, tuple):
+        return any(map(_has_array, value))
+    return isinstance(value, np.ndarray)
 
 
 class Line(NamedTuple):

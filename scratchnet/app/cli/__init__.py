@@ -45,7 +45,7 @@ standard error. `NO_COLOR` is respected. `SCRATCHNET_DEBUG=1` is `--debug`.
 - 1: it does not hold (parity, hashes, needs ...), or a loss is not finite.
 - 2: wrong usage, or bad input: one line says what and what to do.
 - 70: an internal error, a bug of ours.
-- 130: interrupted with Ctrl-C.
+- 130: interrupted with Ctrl-C; 143: ended by SIGTERM, which does the same.
 """
 
 app = typer.Typer(

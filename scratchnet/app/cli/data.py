@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import DIFFERS
-from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.cli.screen import busy, new_console, print_line
 from scratchnet.app.text import dimensions, to_json
 from scratchnet.datasets import Data, digits, mnist
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
 
 EXAMPLES = """**Examples**
 
@@ -105,7 +104,7 @@ def _print_data(found: dict[str, Any], quiet: bool) -> None:
     if found["path"] is None:
         _print_where_it_is_not(found, quiet)
         return
-    console = Console()
+    console = new_console()
     if not quiet:
         from rich import box
         from rich.table import Table
@@ -140,6 +139,6 @@ def _print_where_it_is_not(found: dict[str, Any], quiet: bool) -> None:
             f"Where it can't be had, they take {found['instead']}: 1,437 training and 360 test "
             "images of 28 x 28, real handwriting as well.",
         ]
-    console = Console(highlight=False, markup=False)
+    console = new_console(highlight=False, markup=False)
     for line in lines:
         console.print(printable(line))

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from scratchnet.app import DISTRIBUTION, environment
 from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import DIFFERS
-from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.cli.screen import busy, new_console, print_line
 from scratchnet.app.text import to_json
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
 
 EXAMPLES = """**Examples**
 
@@ -220,7 +219,7 @@ def _print_findings(findings: list[Finding], lacking: list[Finding], quiet: bool
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    console = new_console()
     if not quiet:
         table = Table.grid(padding=(0, 2))
         for _ in range(3):

@@ -35,6 +35,7 @@ def draw(
     from scratchnet.app.pages.drawing_page import html
 
     arguments: list[str] = ctx.obj
+    atomic.check_target(out)
     text = html(run_folder.read_run(run), ["scratchnet", *map(without_home, arguments)])
     atomic.write(out, text)
     if not quiet:

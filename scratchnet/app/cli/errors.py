@@ -47,6 +47,7 @@ class ErrorHandler(TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        os.environ["MPLBACKEND"] = "agg"  # files only, on machines without a screen too
         log = logging.getLogger("scratchnet")
         level = log.level
         try:
@@ -84,6 +85,7 @@ def _ended(text: str) -> typer.Exit:
 
 def _warn(message: str, said: set[str]) -> None:
     """A warning as one line, once: no user is helped by its place in the code."""
+    message = message.partition("Traceback (most recent")[0]  # Numba's have one within
     if message not in said:
         said.add(message)
         say(f"Warning: {' '.join(message.split())}", style="bold yellow")

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import inputs, options
 from scratchnet.app.cli.errors import DIFFERS
-from scratchnet.app.cli.screen import busy, print_line
+from scratchnet.app.cli.screen import busy, new_console, print_line
 from scratchnet.app.run_training import OURS
 from scratchnet.app.text import to_json
 from scratchnet.datasets import Choice
@@ -64,13 +63,15 @@ def _tested(run: run_folder.SavedRun, choice: Choice) -> dict[str, Any]:
     x, y = choice.data[1]
     model = run.model(x.shape[1:])
     tested = model.evaluate(x, y, batch_size=run_training.TEST_BATCH, verbose=0, return_dict=True)
+    answers = run_training.scores_of(model, x).answers
+    tested.setdefault("accuracy", float(np.mean(answers == y)))  # compiled without that metric
     return {
         "data": inputs.identity(choice),
         "loss": tested["loss"],
         "accuracy": tested["accuracy"],
         "as_in_result": _as_written(run, choice, tested),
         "held_against": run_folder.RESULT if run.result else run_folder.HISTORY,
-        "digits": per_digit(y, run_training.scores_of(model, x).answers),
+        "digits": per_digit(y, answers),
     }
 
 
@@ -128,7 +129,7 @@ def _print_digits(found: dict[str, Any], quiet: bool) -> None:
     from rich import box
     from rich.table import Table
 
-    console = Console()
+    console = new_console()
     if not quiet:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for title in ("digit", "images", "precision", "recall", "mostly taken for"):

@@ -47,6 +47,7 @@ def explain(
     """Look into training steps of a run: every tensor, and the code that made it."""
     if batch and image is not None:
         raise UserError(f"--batch with --image {image}: they are two answers to one question.")
+    atomic.check_target(out)
     from scratchnet.app.anatomy import dissect
     from scratchnet.app.pages.anatomy_page import html
 

@@ -51,8 +51,8 @@ Out = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Run folder; an earlier run in it is replaced, anything else refused. Default: a new "
-        "one in runs/.",
+        help="Run folder; an earlier run in it is replaced once the new one is finished, anything "
+        "else refused. Default: a new one in runs/.",
     ),
 ]
 RunPath = Annotated[

@@ -24,7 +24,7 @@ from scratchnet import atomic, models
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import MISTAKE, UserError
-from scratchnet.app.cli.screen import print_line, say
+from scratchnet.app.cli.screen import new_console, print_line, say
 from scratchnet.app.text import dimensions, to_json
 from scratchnet.engines import reference
 from scratchnet.sequential import Sequential
@@ -116,7 +116,7 @@ def predict(
 ) -> None:
     """Read handwritten digits on your own photos with a trained network."""
     network = load_network(model)
-    console, bad, found = Console(), 0, []
+    console, bad, found = new_console(), 0, []
     show = console.is_terminal and not quiet if show is None else show
     for name, path in expanded(images):
         try:
@@ -157,13 +157,15 @@ def load_network(path: Path) -> Sequential:
 def expanded(names: list[str]) -> Iterator[tuple[str, Path]]:
     """Each name as it is to be said, and its path: folders and patterns as what is in them.
 
-    A file in a folder counts if its suffix is one that Pillow reads. A folder or pattern without
-    any comes back itself, and is refused when it is read.
+    A file in a folder counts if its suffix is one of a format that is read. A folder or pattern
+    without any comes back itself, and is refused when it is read.
     """
     from PIL import Image
 
-    suffixes = Image.registered_extensions().items()
-    known = {suffix for suffix, kind in suffixes if kind in Image.OPEN}
+    from scratchnet.app import images
+
+    read = images.formats()
+    known = {end for end, kind in Image.registered_extensions().items() if kind in read}
     for name in names:
         path, inside = Path(name), []
         if path.is_dir():

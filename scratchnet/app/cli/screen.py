@@ -19,12 +19,24 @@ from rich.console import Console
 from scratchnet.app.cli import signals
 from scratchnet.app.run_training import OURS, SHOWN, Histories, ProgressListener
 from scratchnet.progress import progress_bar
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
+
+
+def new_console(**options: Any) -> Console:
+    """Standard output, or what the options say; COLUMNS=0, as some shells have it, is no width."""
+    console = Console(**options)
+    if console.width < 1:
+        console = Console(**options, width=80)
+    return console
+
+
+LONGEST = 10_000
+"""Characters of a line."""
 
 
 def say(text: str, style: str | None = None, lines: bool = False) -> None:
     """A line on standard error, or several where `lines` says so."""
-    console = Console(stderr=True)
+    console = new_console(stderr=True)
     for line in text.splitlines() if lines else [text]:
         print_line(line, console, style)
 
@@ -35,14 +47,16 @@ def print_line(text: str, console: Console | None = None, style: str | None = No
     It is never broken by us: a terminal wraps, a file keeps it whole. On standard output unless
     there is another console.
     """
-    console = console or Console()
-    console.print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)
+    console = console or new_console()
+    console.print(
+        printable(text, LONGEST), style=style, markup=False, highlight=False, soft_wrap=True
+    )
 
 
 @contextmanager
 def busy(what: str, quiet: bool = False) -> Iterator[None]:
     """A word on a terminal while something takes a second or two; nothing elsewhere."""
-    console = Console(stderr=True, quiet=quiet)
+    console = new_console(stderr=True, quiet=quiet)
     if not console.is_terminal:
         yield
         return
@@ -75,7 +89,7 @@ class Screen(ProgressListener):
     """Seconds between plain lines within a phase."""
 
     def __init__(self, quiet: bool = False, verbose: bool = False):
-        self.console = Console(stderr=True, quiet=quiet)
+        self.console = new_console(stderr=True, quiet=quiet)
         self.verbose = verbose
         self.bar: Any = None
         self.task: Any = None

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
 
 from scratchnet import Sequential
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import options
+from scratchnet.app.cli.screen import new_console
 from scratchnet.app.text import to_json
 from scratchnet.summary import summary_text
 
@@ -43,7 +43,7 @@ def summary(
         typer.echo(to_json(summary_as_data(model)), nl=False)
     else:
         # Plain print: the table's rules are part of the text, and no terminal may break them.
-        print(summary_text(model, model.name, min(78, Console().width)))
+        print(summary_text(model, model.name, min(78, new_console().width)))
 
 
 def summary_as_data(model: Sequential) -> dict[str, Any]:

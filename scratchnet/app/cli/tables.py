@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from scratchnet.app import run_folder
-from scratchnet.app.cli.screen import print_line
+from scratchnet.app.cli.screen import new_console, print_line
 from scratchnet.app.run_training import SHOWN
 from scratchnet.app.text import to_json
 from scratchnet.app.verdict import numbers, verdict
-from scratchnet.support import printable
+from scratchnet.untrusted import printable
 
 
 def print_result(result: dict[str, Any], path: Path, as_json: bool, quiet: bool) -> None:
@@ -24,7 +23,7 @@ def print_result(result: dict[str, Any], path: Path, as_json: bool, quiet: bool)
     if as_json:
         typer.echo(to_json(result), nl=False)
         return
-    console = Console()
+    console = new_console()
     if not quiet:
         for table in (_last_epoch(result), _agreement(result, path)):
             if table.row_count:

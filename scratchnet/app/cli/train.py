@@ -21,7 +21,8 @@ EXAMPLES = """**Examples**
 
 - `scratchnet evaluate runs/train`
 
-Ctrl-C ends training, and leaves a run folder with the finished epochs.
+Ctrl-C or SIGTERM ends training, and leaves a run folder with the finished epochs. A run that was
+killed can be evaluated all the same.
 """
 
 

@@ -34,7 +34,9 @@ def render(template: str, **context: Any) -> str:
     >>> "<title>1 &lt; 2</title>" in page, "scratchnet report" in page
     (True, True)
     """
-    return jinja_environment().get_template(template).render(**context)
+    text = jinja_environment().get_template(template).render(**context)
+    # A file's name may hold bytes that are no text: they are shown as Python escapes them.
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 @functools.cache

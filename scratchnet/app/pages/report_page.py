@@ -328,7 +328,9 @@ def _files(run: SavedRun, beside: Path) -> list[dict[str, Any]]:
         {
             "name": name,
             "what": what,
-            "link": quote(name if start == "." else f"{Path(start).as_posix()}/{name}"),
+            "link": quote(
+                os.fsencode(name if start == "." else f"{Path(start).as_posix()}/{name}")
+            ),
         }
         for name, what in named
     ]
