@@ -33,6 +33,7 @@ def _function(name: str) -> Callable[[Any], Array]:
 
 linear = _function("linear")
 relu = _function("relu")
+leaky_relu = _function("leaky_relu")
 sigmoid = _function("sigmoid")
 softmax = _function("softmax")
 tanh = _function("tanh")

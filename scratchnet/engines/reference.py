@@ -97,6 +97,27 @@ def relu_backward(dA: Array, Z: Array, A: Array) -> Array:
     return np.where(Z.real > 0, dA, np.zeros_like(dA))
 
 
+def leaky_relu(Z: Array, negative_slope: float = 0.2) -> Array:
+    """A = Z where Z > 0, else negative_slope Z; the slope is a float32 number, in float64 too.
+
+    Source: Keras, activations/activations.py; TensorFlow's op holds its alpha in float32.
+
+    >>> leaky_relu(np.array([-1.0, 0.0, 2.0])).tolist()
+    [-0.20000000298023224, 0.0, 2.0]
+    """
+    return np.where(Z.real > 0, Z, Z * float(np.float32(negative_slope)))
+
+
+def leaky_relu_backward(dA: Array, Z: Array, A: Array, negative_slope: float = 0.2) -> Array:
+    """A = Z where Z > 0, else slope Z, so dZ = dA or slope dA; slope at Z = 0, as in TensorFlow.
+
+    >>> Z = np.array([-1.0, 0.0, 2.0])
+    >>> leaky_relu_backward(np.array([5.0, 5.0, 7.0]), Z, leaky_relu(Z)).round(7).tolist()
+    [1.0, 1.0, 7.0]
+    """
+    return np.where(Z.real > 0, dA, dA * float(np.float32(negative_slope)))
+
+
 def sigmoid(Z: Array) -> Array:
     """A = 1 / (1 + exp(-Z)).
 
@@ -329,7 +350,7 @@ def adam(
     theta -= m * alpha / (np.sqrt(v) + epsilon)
 
 
-KINKS = {"relu": (0.0,)}
+KINKS = {"relu": (0.0,), "leaky_relu": (0.0,)}
 """Where slopes jump: on a kink, rounding alone may decide which slope holds."""
 
 TINY = 1e-30
@@ -342,6 +363,7 @@ ENGINE = Engine(
     activations={
         "linear": ActivationFunction(linear, linear_backward),
         "relu": ActivationFunction(relu, relu_backward),
+        "leaky_relu": ActivationFunction(leaky_relu, leaky_relu_backward),
         "sigmoid": ActivationFunction(sigmoid, sigmoid_backward),
         "softmax": ActivationFunction(softmax, softmax_backward),
         "tanh": ActivationFunction(tanh, tanh_backward),
