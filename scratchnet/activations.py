@@ -8,6 +8,7 @@ explain` shows them as stages A1 to A3.
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import Signature, signature
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,16 @@ from scratchnet.support import check_choice
 NAMES = tuple(reference.ENGINE.activations)
 
 
-def _function(name: str) -> Callable[[Any], Array]:
+def _function(name: str) -> Callable[..., Array]:
     forward = reference.ENGINE.activations[name].forward
 
-    def activation(x: Any) -> Array:
+    def activation(x: Any, *arguments: Any, **options: Any) -> Array:
         array = np.asarray(x)
-        return forward(array if array.dtype.kind in "fc" else array.astype(floatx()))
+        array = array if array.dtype.kind in "fc" else array.astype(floatx())
+        return forward(array, *arguments, **options)
 
+    first, *others = signature(forward).parameters.values()
+    activation.__signature__ = Signature([first.replace(name="x"), *others])  # type: ignore[attr-defined]
     activation.__name__ = activation.__qualname__ = name
     activation.__doc__ = forward.__doc__
     return activation
