@@ -96,7 +96,7 @@ def _scaling(
 
 @app.command("kernels")
 def _kernels(quick: Quick = False, results: Results = store.FOLDER) -> None:
-    """Single functions of both engines, and what each trick buys."""
+    """What each trick of the compiled engine buys."""
     measure(["kernels"], quick, results)
 
 

@@ -35,7 +35,7 @@ from scratchnet.app.run_training import (
 )
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
-from scratchnet.support import Interruptible
+from scratchnet.process import Interruptible
 
 STEPS = 200
 LIMIT = 1e-12

@@ -26,7 +26,7 @@ from scratchnet import Sequential
 from scratchnet.checks import Examples
 from scratchnet.engines import Array
 from scratchnet.fitting import Runner
-from scratchnet.support import single_threaded_blas
+from scratchnet.process import single_threaded_blas
 from scratchnet.testing.magnitude import gradient_scale, stage_scales
 
 

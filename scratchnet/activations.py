@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from scratchnet.config import floatx
-from scratchnet.engines import Array, reference
+from scratchnet.engines import reference
+from scratchnet.engines.contract import Array
 from scratchnet.support import check_choice
 
 NAMES = tuple(reference.ENGINE.activations)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from scratchnet import metrics
 from scratchnet.checks import check_option
 from scratchnet.config import floatx
 from scratchnet.metrics.meters import Meters, flat_logs
+from scratchnet.process import encodable, in_terminal, say
 from scratchnet.progress import progress_bar
 from scratchnet.support import reject_unsupported
 
@@ -273,7 +273,7 @@ class MonitorCallback(Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
-        groups = model.metrics_asked, getattr(model, "metrics_made", ((), ()))
+        groups = (getattr(model, name, ((), ())) for name in ("metrics_asked", "metrics_made"))
         known = metrics.directions(*(itertools.chain(*group) for group in groups))
         if self.mode == "auto":
             rises = known.get(self.monitor.removeprefix("val_"))
@@ -354,10 +354,10 @@ class EarlyStopping(MonitorCallback):
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch and self.verbose:
-            print(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose:
-                print(f"Best weights are back: those of epoch {self.best_epoch + 1}.")
+                say(f"Best weights are back: those of epoch {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
 
@@ -479,7 +479,7 @@ class LearningRateScheduler(Callback):
             )
         optimizer.learning_rate = float(rate)
         if self.verbose:
-            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
+            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
@@ -541,15 +541,17 @@ class Progress:
     def begin(self, epoch: int | None = None) -> None:
         self.start = time.perf_counter()
         if self.verbose and epoch is not None and self.epochs > 1:
-            print(f"Epoch {epoch + 1}/{self.epochs}")
-        if self.verbose == 1 and sys.stdout.isatty():
+            say(f"Epoch {epoch + 1}/{self.epochs}")
+        if self.verbose == 1 and in_terminal():
             self.bar = progress_bar(unit="steps")
             self.task = self.bar.add_task("", total=self.steps)
             self.bar.start()
 
     def advance(self, done: int, meters: Meters) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, completed=done, description=self.numbers(meters.logs()))
+            self.bar.update(
+                self.task, completed=done, description=encodable(self.numbers(meters.logs()))
+            )
 
     def end(self, logs: Logs | None = None) -> None:
         """Take the bar away and, unless interrupted, write the line."""
@@ -560,7 +562,7 @@ class Progress:
             seconds = time.perf_counter() - self.start
             each = 1e3 * seconds / max(self.steps, 1)
             spent = f"{self.steps}/{self.steps} - {seconds:.2f}s - {each:.3g}ms/step"
-            print(f"{spent} - {self.numbers(logs)}")
+            say(f"{spent} - {self.numbers(logs)}")
 
     @staticmethod
     def numbers(logs: Logs) -> str:

@@ -12,10 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet.config import floatx
-from scratchnet.engines import Array
+from scratchnet.engines.contract import Array
 from scratchnet.support import check_choice, reject_unsupported
 
 Shape = tuple[int, ...]
+
+
+class NotBuiltError(AttributeError, ValueError):
+    """What is asked for comes with a shape that is not known yet; `hasattr` says so too.
+
+    >>> issubclass(NotBuiltError, AttributeError)
+    True
+    """
 
 
 LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
@@ -28,7 +36,6 @@ LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
     "lora_alpha": (None,),
     "quantization_config": (None,),
     "data_format": (None, "channels_last"),
-    "trainable": (True,),
     "autocast": (True,),
 }
 """Keras's other arguments of layers, and the values that mean what is done here."""

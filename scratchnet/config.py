@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scratchnet.engines import ENGINE_NAMES
+from scratchnet.engines.contract import ENGINE_NAMES
 from scratchnet.engines.reference import EPSILON
 from scratchnet.support import check_choice
 

@@ -1,9 +1,10 @@
 """The loop over batches: one step at a time on any engine, or many in one compiled call.
 
 A `Runner` holds one fit's data and takes it batch range by batch range, so that `fit` need not know
-which way the batches went. The compiled way is open to stacks of Flatten, Rescaling and Dense with
-Keras's metrics; anything else is stepped, by the same functions that the proofs look at. After each
-range the model's own vectors are up to date, whichever way was taken.
+which way the batches went. The compiled way is open to stacks of Flatten, Rescaling and Dense that
+all learn, with Keras's metrics; anything else is stepped, by the same functions that the proofs
+look at. After each range the model's own vectors are up to date, whichever way was taken; after a
+batch that leaves numbers that are not finite they are those from before it.
 """
 
 from __future__ import annotations
@@ -14,26 +15,39 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet import learning
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
-from scratchnet.losses import Loss
+from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
+from scratchnet.objective import Objective
 from scratchnet.optimizers import OPTIMIZERS
-from scratchnet.support import through_float32
+from scratchnet.rescue import Kept
+from scratchnet.support import through_float32, unwarned
 
 SECONDS_PER_CALL = 0.1
 """Seconds of training between two looks at Ctrl-C and the progress bar."""
 
-STEPS = (Network.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
+KEPT_EVERY = 64
+"""Steps of a model from one state that is kept to the next, and at most so many are repeated."""
+
+STEPS = (learning.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
 """What a compiled call stands in for; a model that overrides any of these is stepped."""
+
+
+def patched(thing: Any) -> bool:
+    """Whether a method of this very object was replaced, as in `layer.forward = mine`."""
+    return any(callable(getattr(type(thing), name, None)) for name in vars(thing))
 
 
 def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
     """Scale, offset and dense layers of a stack, or None if it holds anything else."""
     scale, offset, specs = 1.0, 0.0, []
     for i, layer in enumerate(layers):
+        if patched(layer):
+            return None
         if type(layer) is Dense:
             (inputs,) = layer.input_shape or (0,)
             specs.append(DenseSpec(inputs, layer.units, layer.use_bias, layer.activation))
@@ -55,9 +69,14 @@ def unknown_part(model: Network, loss: Loss) -> str | None:
     return layer
 
 
+def own_step(model: Network) -> bool:
+    """Whether the model steps as `Network` does."""
+    return all(getattr(getattr(model, s.__name__), "__func__", None) is s for s in STEPS)
+
+
 def stack_of(model: Network) -> tuple[float, float, tuple[DenseSpec, ...]] | None:
     """`dense_specs` of a model that one compiled call may stand in for, or None."""
-    if any(getattr(getattr(model, step.__name__), "__func__", None) is not step for step in STEPS):
+    if not own_step(model):
         return None  # somebody's own step is what they want to see run
     # An engine with a function swapped would not be asked for it by a compiled call.
     if model.engine.fused is None or model.engine is not get_engine(model.engine.name):
@@ -69,7 +88,7 @@ def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
     # A subclass may compute something else, and must be stepped.
-    known = type(model.optimizer) in OPTIMIZERS.values()
+    known = type(model.optimizer) in OPTIMIZERS.values() and not patched(model.optimizer)
     if stack is None or not known or model.objective.function not in model.engine.losses:
         return None
     scale, offset, specs = stack
@@ -96,12 +115,17 @@ class Runner:
     def __init__(self, model: Network, data: Examples, batch_size: int, meters: Meters):
         self.model, self.data, self.size, self.meters = model, data, batch_size, meters
         self.batches_per_call = 1
+        self.kept = Kept(model)
+        # Code that isn't ours need not do the same when it is run again.
+        self.repeatable = own_step(model) and dense_specs(model.layers) is not None
         self.session = self._open()
 
     def _open(self) -> Any:
         """A session of the compiled engine, or None where it can't take all of this."""
         model, data = self.model, self.data
-        plan = plan_of(model)
+        learning.claim(model)
+        self.optimizer, self.head = model.optimizer, model.layers[-1].activation
+        self.plan = plan = self._plan()
         loss = model.objective.loss
         # With this reduction, or labels left out, a batch's divisor would depend on the batch.
         uneven = loss.reduction == "mean_with_sample_weight" and data.weights is not None
@@ -120,9 +144,24 @@ class Runner:
             mean=loss.reduction != "sum",
         )
 
+    def _plan(self) -> Plan | None:
+        """The plan to train by; none where layers are frozen, as a compiled step moves all."""
+        frozen = len(learning.learners(self.model)) < sum(map(bool, self.model.params))
+        return None if frozen else plan_of(self.model)
+
+    def _look_again(self) -> None:
+        """What was changed in layers and optimizer since counts from the next batch on."""
+        model, head = self.model, self.model.layers[-1].activation
+        if head != self.head:
+            model.objective = Objective(model.objective.loss, head, model.engine)
+        if self.session is None:
+            self.head = head
+        elif model.optimizer is not self.optimizer or self._plan() != self.plan:
+            self.session = self._open()
+
     def begin(self, order: Array | None, meters: Meters) -> None:
         """Start an epoch over the rows of `order` (all, as they stand, for None)."""
-        self.order, self.meters = order, meters
+        self.order, self.meters, self.kept.at = order, meters, -1
         self.samples = len(self.data.x) if order is None else len(order)
         self.steps = math.ceil(self.samples / self.size)
 
@@ -130,10 +169,12 @@ class Runner:
         """Train from batch `first` on, `one` or as many as fit in SECONDS_PER_CALL.
 
         Returns:
-            The batches done by then, and what is not finite after the last of them, or "".
+            The batches done by then, and what is not finite after the last of them, or "": then
+            weights, slots and step count are those from before it.
         """
+        self._look_again()
         if self.session is None:
-            return self._run_one(first)
+            return self._run_one(first, one)
         clock = time.perf_counter()
         last = min(first + (1 if one else self.batches_per_call), self.steps)
         done, trouble = self._run_compiled(first, last)
@@ -149,9 +190,13 @@ class Runner:
         rates[first:] = optimizer.scalars(optimizer.iterations + 1, last - first, theta.dtype)
         order = np.arange(self.samples) if self.order is None else self.order
         result = self.session.epoch(order, rates, first, last)
+        done, good = result.done - first, result.done
+        if result.bad is not None:  # the model's vectors are still those from before this call
+            good = result.bad
+            self.session.push()
+            self.session.epoch(order, rates, first, good)
         self.session.pull()
-        done = result.done - first
-        optimizer.iterations += done
+        optimizer.iterations += good - first
         sizes = np.minimum(self.size, self.samples - self.size * np.arange(first, result.done))
         self.meters.count(result.losses[:done], result.right[:done], sizes)
         self.loss = float(result.losses[done - 1])
@@ -162,28 +207,40 @@ class Runner:
         rows: Any = slice(at * self.size, (at + 1) * self.size)
         return self.data.rows(rows if self.order is None else self.order[rows])
 
-    def _run_one(self, at: int) -> tuple[int, str]:
+    def _run_one(self, at: int, one: bool) -> tuple[int, str]:
         """Batch `at` by the model's own step."""
+        due = self.kept.at < 0 or at - self.kept.at >= KEPT_EVERY
+        if due or one or not self.repeatable:
+            self.kept.keep(at)
+        trouble = self._step(at, self.meters, careful=one or at + 1 == self.steps)
+        if trouble:
+            at, trouble = self._go_back(at, trouble)
+        return at + 1, trouble
+
+    def _step(self, at: int, meters: Meters | None = None, careful: bool = True) -> str:
+        """One step; what is not finite then, or "". Only the careful look at the weights."""
         batch = self.batch(at)
-        with unwarned():
-            loss, outputs = self.model.train_step(batch)
-        self.meters.update(batch, loss, outputs)
-        self.loss = float(loss)
-        fine = math.isfinite(loss) and bool(np.isfinite(self.model.theta).all())
-        return at + 1, "" if fine else trouble_of(loss)
+        try:
+            with unwarned():
+                loss, outputs = self.model.train_step(batch)
+        except FloatingPointError as error:  # somebody asked for it, by np.seterr(all="raise")
+            return str(error)
+        if meters is not None:
+            meters.update(batch, loss, outputs)
+            self.loss = float(loss)
+        good = math.isfinite(loss) and not (careful and not np.isfinite(self.model.theta).all())
+        return "" if good else trouble_of(loss)
 
-
-def unwarned() -> np.errstate:
-    """Without NumPy's warnings: what overflows or is 0 / 0 ends in a loss that `fit` checks.
-
-    Whoever asked for more than a warning, by `np.seterr(all="raise")` say, still gets it.
-
-    >>> with unwarned():
-    ...     (np.array([0.0]) / 0).tolist()
-    [nan]
-    """
-    warned: Any = {kind: "ignore" for kind, how in np.geterr().items() if how == "warn"}
-    return np.errstate(**warned)
+    def _go_back(self, at: int, trouble: str) -> tuple[int, str]:
+        """To before the first batch since the state kept that leaves trouble: which, and what."""
+        self.kept.restore()
+        for again in range(self.kept.at, at):
+            self.kept.keep(again)
+            found = self._step(again)
+            if found:
+                self.kept.restore()
+                return again, found
+        return at, trouble
 
 
 def trouble_of(loss: Any) -> str:
@@ -194,13 +251,14 @@ def countable(meters: Meters, data: Examples, sparse: bool) -> bool:
     """Whether the count of right answers is all that the metrics need."""
     counted = SparseCategoricalAccuracy if sparse else CategoricalAccuracy
     weighted = data.weights is not None and meters.weighted
-    return not weighted and all(type(m) is counted for m in (*meters.metrics, *meters.weighted))
+    metrics = (*meters.metrics, *meters.weighted)
+    return not weighted and all(type(m) is counted and not patched(m) for m in metrics)
 
 
 def targets(model: Network, data: Examples) -> Array:
     """Labels (N,) for a sparse loss, else targets (N, K)."""
     loss = model.objective.loss
-    if loss.sparse:
+    if getattr(loss.targets, "__func__", None) is SparseCategoricalCrossentropy.targets:
         return data.y.reshape(len(data.y))
     return loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
 

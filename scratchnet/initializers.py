@@ -7,27 +7,34 @@ What is drawn is W at step 1 on the page of `scratchnet explain`, stages Z1 to Z
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from scratchnet.config import floatx
-from scratchnet.engines import Array
-from scratchnet.support import generator, resolve
+from scratchnet.engines.contract import Array
+from scratchnet.registry import instance, serialized
+from scratchnet.support import generator
 
 
 class Initializer:
     """A callable (shape, dtype, rng) -> array; subclasses say what is drawn.
 
-    With a number as its seed it draws the same at every call, as in Keras.
+    It draws the same at every call, with a seed and without, as in Keras: without one it begins
+    where the Generator of its first call stood. Only a Generator for a seed goes on.
 
-    >>> bool((Ones(seed=1)((2, 3)) == Ones(seed=1)((2, 3))).all())
+    >>> draw = GlorotUniform()
+    >>> bool((draw((2, 3)) == draw((2, 3))).all())
     True
     """
 
     def __init__(self, seed: int | np.random.Generator | None = None):
         self.seed = seed
+        self._before: np.random.Generator | None = None
 
     def __call__(
         self,
@@ -36,8 +43,12 @@ class Initializer:
         rng: np.random.Generator | None = None,
     ) -> Array:
         """Weights of `shape`, drawn in float64 from this initializer's seed, else from `rng`."""
-        source = generator(rng if self.seed is None else self.seed)
-        return self.draw(shape, source).astype(dtype or floatx())
+        if self._before is not None:
+            source = copy.deepcopy(self._before)
+        else:
+            source = generator(rng if self.seed is None else self.seed)
+            self._before = copy.deepcopy(source) if self.seed is None else None
+        return self.draw(tuple(shape), source).astype(dtype or floatx())
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         raise NotImplementedError(f"{type(self).__name__} must define draw(shape, rng).")
@@ -45,6 +56,25 @@ class Initializer:
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this initializer again."""
         return {"seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Initializer:
+        """The initializer that `get_config` described."""
+        return cls(**config)
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Inputs and outputs of each unit of a kernel (..., I, O): both times the axes before them.
+
+    Source: Keras, initializers/random_initializers.py, compute_fans.
+
+    >>> fans((784, 50)), fans((3, 3, 8, 16)), fans((5,))
+    ((784, 50), (72, 144), (5, 5))
+    """
+    if len(shape) < 2:
+        return math.prod(shape), math.prod(shape)
+    field = math.prod(shape[:-2])
+    return shape[-2] * field, shape[-1] * field
 
 
 class Zeros(Initializer):
@@ -87,7 +117,7 @@ class GlorotUniform(Initializer):
     """
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        limit = math.sqrt(6 / (shape[0] + shape[-1]))
+        limit = math.sqrt(6 / max(2, sum(fans(shape))))
         return rng.uniform(-limit, limit, shape)
 
 
@@ -108,9 +138,10 @@ class HeNormal(Initializer):
         values = rng.standard_normal(shape)
         while (outside := np.abs(values) > 2).any():
             values[outside] = rng.standard_normal(np.count_nonzero(outside))
-        return values * (math.sqrt(2 / shape[0]) / self.STD_OF_CUT_NORMAL)
+        return values * (math.sqrt(2 / max(1, fans(shape)[0])) / self.STD_OF_CUT_NORMAL)
 
 
+glorot_uniform, he_normal, zeros, ones = GlorotUniform, HeNormal, Zeros, Ones
 INITIALIZERS: dict[str, type[Initializer]] = {
     "glorot_uniform": GlorotUniform,
     "he_normal": HeNormal,
@@ -118,33 +149,63 @@ INITIALIZERS: dict[str, type[Initializer]] = {
     "ones": Ones,
 }
 INITIALIZERS |= {kind.__name__: kind for kind in INITIALIZERS.values()}
+INITIALIZERS |= {"zero": Zeros, "one": Ones}
 
 
-def get(identifier: str | dict[str, Any] | Initializer) -> Initializer:
-    """An initializer by name or description, or the given one; `ValueError` for an unknown one.
+def get(identifier: Any) -> Any:
+    """What Keras takes for an initializer: a name, class, config, array, or function of a shape.
 
-    >>> get("zeros")((2,), "float64").tolist()
-    [0.0, 0.0]
+    Raises:
+        ValueError: for anything else, or an unknown name.
+
+    >>> get("zeros")((2,), "float64").tolist(), get(np.array([1.0, 2.0]))((2,)).tolist()
+    ([0.0, 0.0], [1.0, 2.0])
     """
-    if isinstance(identifier, Initializer):
-        return identifier
-    if isinstance(identifier, dict):
-        name, options = identifier.get("class_name"), identifier.get("config") or {}
-        return INITIALIZERS[resolve("initializer", name, INITIALIZERS)](**options)
-    return INITIALIZERS[resolve("initializer", identifier, INITIALIZERS)]()
+    if isinstance(identifier, np.ndarray | np.generic):
+        return partial(_given, np.array(identifier))
+    return instance("initializer", identifier, INITIALIZERS)
 
 
-def serialize(initializer: Initializer) -> dict[str, Any]:
+def _given(array: Array, shape: tuple[int, ...], dtype: Any = None) -> Array:
+    return array.astype(dtype or floatx())
+
+
+def drawn(initializer: Any) -> Callable[..., Array]:
+    """An initializer as a model calls it, (shape, dtype, rng) -> array; None is Glorot uniform.
+
+    >>> drawn(lambda shape, dtype=None: np.full(shape, 2.0))((2,), "float64").tolist()
+    [2.0, 2.0]
+    """
+    initializer = initializer or GlorotUniform()
+    if isinstance(initializer, Initializer) and type(initializer).__call__ is Initializer.__call__:
+        return initializer
+    return partial(_called, initializer)
+
+
+def _called(initializer: Any, shape: tuple[int, ...], dtype: Any = None, rng: Any = None) -> Array:
+    """What somebody else's initializer gives, if it is of that shape."""
+    array = np.asarray(initializer(shape, dtype=np.dtype(dtype or floatx()).name))
+    if array.shape != tuple(shape) or array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"initializer {initializer!r:.80}: gave {array.dtype} of shape {array.shape}: expected "
+            f"numbers of shape {tuple(shape)}."
+        )
+    return array.astype(dtype or floatx())
+
+
+def serialize(initializer: Any) -> dict[str, Any]:
     """The description of an initializer, in Keras's words.
 
     >>> serialize(HeNormal(seed=3))["config"]
     {'seed': 3}
     """
-    kind = type(initializer)
-    known = INITIALIZERS.get(kind.__name__) is kind
-    return {
-        "module": "keras.initializers" if known else kind.__module__,
-        "class_name": kind.__name__,
-        "config": initializer.get_config(),
-        "registered_name": None if known else kind.__name__,
-    }
+    return serialized("keras.initializers", initializer, INITIALIZERS)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The initializer that `serialize` wrote.
+
+    >>> deserialize({"class_name": "HeNormal", "config": {"seed": 3}}).seed
+    3
+    """
+    return instance("initializer", config, INITIALIZERS | (custom_objects or {}))

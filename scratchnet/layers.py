@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from scratchnet import activations, checks, initializers
-from scratchnet.checks import Shape, check_count
-from scratchnet.engines import Array, Engine
+from scratchnet.checks import NotBuiltError, Shape, check_count
+from scratchnet.engines.contract import Array, Engine
 from scratchnet.initializers import Initializer
-from scratchnet.support import reject_unsupported, through_float32
+from scratchnet.support import SETTLED, Part, only, reject_unsupported, through_float32
 
 Params = dict[str, Array]
 
 
-class Input:
+class Input(Part):
     """The shape of one sample, at the head of a Sequential: `Input(shape=(28, 28))`.
 
     The other arguments are Keras's, at their defaults; `batch_shape` counts the batch axis.
@@ -31,6 +32,8 @@ class Input:
     >>> Input((28, 28)).shape, Input(batch_shape=(None, 3)).shape
     ((28, 28), (3,))
     """
+
+    _fixed: ClassVar = dict.fromkeys(("shape", "name"), SETTLED)
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class Input:
         self.name = name
 
 
-class Layer:
+class Layer(Part):
     """What a model asks of a layer. Subclass it for your own: `parameters`, `forward`, `backward`.
 
     `Z, cache = forward(X, params, engine)` and `dX = backward(dZ, cache, params, grads, engine,
@@ -74,15 +77,35 @@ class Layer:
     """
 
     activation = "linear"
+    in_model = False
+    _takes: ClassVar = {
+        "activation": activations.name_of,
+        "trainable": bool,
+        **{name: only(*usual) for name, usual in checks.LAYER_OPTIONS.items()},
+    }
+    _fixed: ClassVar = dict.fromkeys(
+        ("name", "in_model", "given_shape", "input_shape", "params", "grads"), SETTLED
+    )
 
-    def __init__(self, *, name: str | None = None, **options: Any):
+    def __init__(self, *, name: str | None = None, trainable: bool = True, **options: Any):
         self.given_shape = checks.layer_options(type(self).__name__, options)
-        self.name = name or ""
+        self.name, self.trainable = name or "", trainable
         self.input_shape: Shape | None = None
         self.params: Params = {}
         self.grads: Params = {}
 
-    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Initializer]]:
+    def _settled(self, name: str) -> bool:
+        return {"name": self.in_model, "in_model": True}.get(name, self.built)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of a layer alone is in no model, and its arrays are its own."""
+        return {name: value for name, value in vars(self).items() if name != "in_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # In a circle a model may have handed out its views before: those stay.
+        vars(self).update(state | vars(self))
+
+    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Callable[..., Array]]]:
         """The shape and the initializer of each parameter, in the order of `get_weights()`."""
         return {}
 
@@ -105,22 +128,35 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, as JSON takes them, that make this layer again."""
-        return {"name": self.name}
+        return {"name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """A new layer by the arguments that `get_config` returned."""
+        return cls(**config)
 
     @property
     def built(self) -> bool:
-        return self.input_shape is not None
+        return vars(self).get("input_shape") is not None
 
     @property
     def output_shape(self) -> Shape:
         if self.input_shape is None:
-            raise ValueError(f"layer {self.name!r} has no shape yet: give the model an Input.")
+            raise NotBuiltError(f"layer {self.name!r} has no shape yet: give the model an Input.")
         return self.compute_output_shape(self.input_shape)
 
     @property
     def weights(self) -> list[Array]:
         """The parameters themselves, not copies: writing to them changes the model."""
         return list(self.params.values())
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        return self.weights if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        return [] if self.trainable else self.weights
 
     def get_weights(self) -> list[Array]:
         return [array.copy() for array in self.weights]
@@ -170,9 +206,11 @@ class Rescaling(Layer):
     [[3.0, 5.0]]
     """
 
+    _takes: ClassVar = Layer._takes | {"scale": float, "offset": float}
+
     def __init__(self, scale: float, offset: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.scale, self.offset = float(scale), float(offset)
+        self.scale, self.offset = scale, offset
 
     def forward(self, X: Array, params: Params, engine: Engine) -> tuple[Array, Any]:
         return X * through_float32(self.scale) + through_float32(self.offset), None
@@ -190,7 +228,7 @@ class Rescaling(Layer):
         return dZ * through_float32(self.scale)
 
     def get_config(self) -> dict[str, Any]:
-        return {"scale": self.scale, "offset": self.offset, "name": self.name}
+        return {"scale": self.scale, "offset": self.offset} | super().get_config()
 
 
 class Dense(Layer):
@@ -206,6 +244,15 @@ class Dense(Layer):
     (50,)
     """
 
+    _own: ClassVar[dict[str, Any]] = {
+        "units": partial(check_count, "units"),
+        "use_bias": bool,
+        "kernel_initializer": initializers.get,
+        "bias_initializer": initializers.get,
+    }
+    _takes: ClassVar = Layer._takes | _own
+    _fixed: ClassVar = Layer._fixed | dict.fromkeys(_own, SETTLED)
+
     def __init__(
         self,
         units: int,
@@ -216,20 +263,20 @@ class Dense(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.units = check_count("Dense: units", units)
+        self.units, self.use_bias = units, use_bias
         self.activation = activations.name_of(activation)
-        self.use_bias = bool(use_bias)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
-    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Initializer]]:
+    def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Callable[..., Array]]]:
         if len(input_shape) != 1:
             raise ValueError(
                 f"Dense got samples of shape {input_shape}: expected one axis of features. "
                 "Put a Flatten before it."
             )
-        kernel = {"kernel": ((input_shape[0], self.units), self.kernel_initializer)}
-        return kernel | ({"bias": ((self.units,), self.bias_initializer)} if self.use_bias else {})
+        kernel, bias = map(initializers.drawn, (self.kernel_initializer, self.bias_initializer))
+        specs = {"kernel": ((input_shape[0], self.units), kernel), "bias": ((self.units,), bias)}
+        return specs if self.use_bias else {"kernel": specs["kernel"]}
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (self.units,)
@@ -259,18 +306,22 @@ class Dense(Layer):
             "use_bias": self.use_bias,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
             "bias_initializer": initializers.serialize(self.bias_initializer),
-            "name": self.name,
-        }
+        } | super().get_config()
+
+    def _made(self, name: str) -> Array:
+        if name not in self.params:
+            raise NotBuiltError(f"layer {self.name!r} has no {name} yet: give the model an Input.")
+        return self.params[name]
 
     @property
     def kernel(self) -> Array:
         """W (I, O), a view of the model's vector."""
-        return self.params["kernel"]
+        return self._made("kernel")
 
     @property
     def bias(self) -> Array | None:
         """b (O,), a view of the model's vector, or None."""
-        return self.params.get("bias")
+        return self._made("bias") if self.use_bias else None
 
 
 LAYERS: dict[str, type[Layer]] = {"Flatten": Flatten, "Rescaling": Rescaling, "Dense": Dense}

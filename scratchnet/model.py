@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from scratchnet import config
 from scratchnet.checks import Examples, Shape
-from scratchnet.engines import Array, Engine, reference
+from scratchnet.engines import reference
+from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
 from scratchnet.layers import Input, Layer, Params
 from scratchnet.objective import Objective
 from scratchnet.optimizers import Optimizer
-from scratchnet.support import generator
+from scratchnet.support import Part, generator
 
 
 class Stage(NamedTuple):
@@ -38,8 +39,8 @@ class Stage(NamedTuple):
     cache: Any
 
 
-class Network:
-    """A stack of layers over one vector.
+class Network(Part):
+    """A stack of layers over one vector, all of which learn (`learning.py` can freeze some).
 
     Attributes:
         theta, grad: (P,) every parameter, and its gradient after `gradient`; layer by layer, kernel
@@ -58,6 +59,9 @@ class Network:
     threads: int | None = None
     objective: Objective
     optimizer: Optimizer
+    _fixed: ClassVar = dict.fromkeys(
+        ("theta", "grad"), "layers hold views of it. Write into it, as in theta[:] = values."
+    )
 
     def __init__(
         self,
@@ -65,11 +69,20 @@ class Network:
         seed: int | np.random.Generator | None = None,
     ):
         self.rng = generator(seed)
-        self.layers: list[Layer] = []
+        self._stack: list[Layer] = []
+        self._shapes: list[dict[str, Shape]] = []
         self.theta = self.grad = np.zeros(0, config.floatx())
         self._input_shape: Shape | None = None
         for layer in layers or []:
             self.add(layer)
+
+    def _settled(self, name: str) -> bool:
+        return self.built
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy or what was unpickled: arrays come one by one, and are made views again."""
+        vars(self).update(state)
+        self._hand_out(self.layers, self.theta, self.grad)
 
     # --- building: layers, and one vector under all of their parameters ---------------------------
 
@@ -83,21 +96,35 @@ class Network:
         if not isinstance(layer, Layer):
             raise TypeError(f"add: got {layer!r}: expected a layer, such as Dense(10).")
         taken = {other.name for other in self.layers}
-        if layer.built or layer.name in taken:
-            raise ValueError(f"add: layer {layer.name!r} is in a model already: make a new one.")
+        if layer.in_model or layer.name in taken:
+            raise ValueError(
+                f"add: layer {layer.name!r} is in a model already: make a new one, with a name of "
+                "its own."
+            )
         stem = type(layer).__name__.lower()
         names = (stem if n == 0 else f"{stem}_{n}" for n in range(len(taken) + 1))
-        layer.name = layer.name or next(name for name in names if name not in taken)
+        name = layer.name or next(name for name in names if name not in taken)
         shape = self._input_shape or layer.given_shape
         if shape is not None:
             self._lay_out(shape, [*self.layers, layer])
+        vars(layer).update(in_model=True, name=name)
         self._input_shape = shape
-        self.layers.append(layer)
+        self._stack.append(layer)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, in a new list each time, as in Keras; `add` and `pop` change the model."""
+        return list(self._stack)
 
     def _lay_out(self, shape: Shape, layers: list[Layer]) -> None:
         """Make theta and grad for these layers, and hand each layer its views."""
         inputs, specs = [shape], []
         for layer in layers:
+            if layer.built and layer.input_shape != inputs[-1]:
+                raise ValueError(
+                    f"layer {layer.name!r} was built for samples of shape {layer.input_shape}: "
+                    f"got {inputs[-1]}. Make a new one."
+                )
             specs.append(layer.parameters(inputs[-1]))
             inputs.append(layer.compute_output_shape(inputs[-1]))
         dtype = self.theta.dtype
@@ -106,13 +133,20 @@ class Network:
             for layer, spec in zip(layers, specs, strict=True)
             for name, (size, initializer) in spec.items()
         ]
+        theta = np.concatenate([np.zeros(0, dtype), *(v.ravel() for v in values)], dtype=dtype)
         self._shapes = [{name: size for name, (size, _) in spec.items()} for spec in specs]
-        self.theta = aligned_zeros(sum(value.size for value in values), dtype)
-        self.grad = aligned_zeros(self.theta.size, dtype)
-        np.concatenate([np.zeros(0, dtype), *(v.ravel() for v in values)], out=self.theta)
-        params, grads = self.views(self.theta), self.views(self.grad)
-        for i, layer in enumerate(layers):
-            layer.input_shape, layer.params, layer.grads = inputs[i], params[i], grads[i]
+        for layer, size in zip(layers, inputs, strict=False):
+            vars(layer).update(input_shape=size)
+        self._hand_out(layers, theta, np.zeros_like(theta))
+
+    def _hand_out(self, layers: list[Layer], theta: Array, grad: Array) -> None:
+        """Keep these vectors, each from a cache line on, and hand every layer its views."""
+        kept = [aligned_zeros(vector.size, vector.dtype) for vector in (theta, grad)]
+        kept[0][:], kept[1][:] = theta, grad
+        vars(self).update(theta=kept[0], grad=kept[1])
+        params, grads = ([*self.views(vector), *({} for _ in layers)] for vector in kept)
+        for layer, own, gradients in zip(layers, params, grads, strict=False):
+            vars(layer).update(params=own, grads=gradients, in_model=True)
 
     def views(self, vector: Array) -> list[Params]:
         """A vector of all parameters (P,), of any dtype, as each layer's named arrays."""

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from scratchnet.engines import Array, Engine, LossFunction, reference
+from scratchnet.engines import reference
+from scratchnet.engines.contract import Array, Engine, LossFunction
 
 
 class LossDescription(Protocol):
@@ -90,16 +91,25 @@ class Objective:
         return np.sum(losses * share), dZ
 
     def share(self, weights: Array | None, losses: Array, counted: Array | None = None) -> Array:
-        """What each loss counts in their sum: w / B unless reduced otherwise.
+        """What each sample's loss counts in the batch's, (B,): w_b / B unless reduced otherwise."""
+        return share(self.loss.reduction, weights, losses, counted)
 
-        Losses that are not `counted` have no share, and B is the number of those that are.
-        """
-        w = np.ones_like(losses.real) if weights is None else weights
-        w = w if counted is None else w * counted.astype(w.dtype)
-        if self.loss.reduction in ("sum", "none", None):
-            return w
-        count = losses.size if counted is None else np.count_nonzero(counted)
-        if self.loss.reduction == "mean_with_sample_weight":
-            unasked = weights is None and counted is None
-            count = losses.size if unasked else np.sum(w)
-        return w / count if count else np.zeros_like(w)
+
+def share(
+    reduction: str | None, weights: Array | None, losses: Array, counted: Array | None = None
+) -> Array:
+    """What each loss counts in their sum: w / n of n losses, w, or w / sum(w) by the reduction.
+
+    Losses that are not `counted` have no share, and n is the number of those that are.
+
+    >>> share("mean", np.array([1.0, 3.0]), np.zeros(2)).tolist()
+    [0.5, 1.5]
+    """
+    w = np.ones_like(losses.real) if weights is None else weights
+    w = w if counted is None else w * counted.astype(w.dtype)
+    if reduction in ("sum", "none", None):
+        return w
+    count = losses.size if counted is None else np.count_nonzero(counted)
+    if reduction == "mean_with_sample_weight" and not (weights is None and counted is None):
+        count = np.sum(w)
+    return w / count if count else np.zeros_like(w)

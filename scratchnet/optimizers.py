@@ -11,13 +11,15 @@ moments and new.
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet.engines import Array, Engine
+from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
-from scratchnet.support import check_choice, reject_unsupported, through_float32
+from scratchnet.support import SETTLED, Part, check_choice, only, through_float32
 
 NOT_YET = {
     "weight_decay": None,
@@ -33,13 +35,33 @@ NOT_YET = {
 """Keras's other arguments and their defaults, the only values that are taken for now."""
 
 
-class Optimizer:
+def number(test: Callable[[float], bool], expected: str) -> Callable[[Any], float]:
+    """What an optimizer takes for a number: a finite one that passes `test`."""
+
+    def take(value: Any) -> float:
+        given = isinstance(value, int | float | np.generic) and np.isfinite(value)
+        if not given or not test(float(value)):
+            raise ValueError(f"expected {expected}.")
+        return float(value)
+
+    return take
+
+
+BETA = number(lambda beta: 0 <= beta < 1, "a number in [0, 1)")
+RATE = number(
+    lambda rate: rate >= 0,
+    "a finite number >= 0. For a schedule take callbacks.LearningRateScheduler",
+)
+
+
+class Optimizer(Part):
     """What a model asks of an optimizer: `build(theta)`, then `step(engine, theta, grad)`.
 
     Attributes:
         learning_rate: may be written at any time, for instance by a schedule.
         iterations: steps taken so far; the t of the formulas is that of the next, iterations + 1.
         slots: name -> vector of theta's size and dtype.
+        owners, resting: the layers that they go with, and slots of others (`learning.py`).
 
     >>> adam = Adam(0.01)
     >>> adam.build(np.zeros(3))
@@ -49,30 +71,33 @@ class Optimizer:
 
     rule = ""
     """The engine's name for it, in a plan."""
+    owners: Any = None
+    resting: Mapping[Any, Any] = {}
+    _takes: ClassVar = {
+        "learning_rate": RATE,
+        "momentum": number(lambda mu: 0 <= mu <= 1, "a number in [0, 1]"),
+        "beta_1": BETA,
+        "beta_2": BETA,
+        "epsilon": number(lambda epsilon: epsilon > 0, "a number > 0"),
+        "nesterov": bool,
+        "amsgrad": bool,
+        "iterations": operator.index,
+        "lr": only(instead="assign learning_rate."),
+        **{name: only(default) for name, default in NOT_YET.items()},
+    }
+    _fixed: ClassVar = dict.fromkeys(("slots", "owners", "resting"), SETTLED)
 
     def __init__(self, learning_rate: float, name: str | None = None, **others: Any):
-        kind = type(self).__name__
-        for argument, value in others.items():
-            default = NOT_YET[check_choice(f"{kind}: argument", argument, NOT_YET)]
-            reject_unsupported(kind, **{argument: (value, default)})
+        for argument in others:
+            check_choice(f"{type(self).__name__}: argument", argument, NOT_YET)
+            setattr(self, argument, others[argument])
         self.learning_rate = learning_rate
         self.name = name or type(self).__name__.lower()
         self.iterations = 0
         self.slots: dict[str, Array] = {}
 
-    @property
-    def learning_rate(self) -> float:
-        return self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        rate = float(value) if isinstance(value, int | float | np.generic) else np.nan
-        if not np.isfinite(rate) or rate < 0:
-            raise ValueError(
-                f"learning_rate={value!r}: expected a finite number >= 0. "
-                "For a schedule take callbacks.LearningRateScheduler."
-            )
-        self._learning_rate = rate
+    def _settled(self, name: str) -> bool:
+        return bool(vars(self).get(name))
 
     def slot_names(self) -> tuple[str, ...]:
         raise NotImplementedError
@@ -89,6 +114,11 @@ class Optimizer:
             raise ValueError(
                 f"{self.name} holds slots for {next(iter(self.slots.values())).size} parameters, "
                 f"the model has {theta.size} of {theta.dtype}: compile with a new optimizer."
+            )
+        elif (*self.slots,) != self.slot_names():
+            raise ValueError(
+                f"{self.name} holds {', '.join(self.slots)} and would need "
+                f"{', '.join(self.slot_names()) or 'nothing'}: compile with a new optimizer."
             )
 
     def scalars(self, first: int, count: int, dtype: np.dtype[Any]) -> Array:
@@ -136,9 +166,7 @@ class SGD(Optimizer):
         **others: Any,
     ):
         super().__init__(learning_rate, **others)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"SGD: momentum={momentum!r}: expected a number in [0, 1].")
-        self.momentum, self.nesterov = float(momentum), bool(nesterov)
+        self.momentum, self.nesterov = momentum, nesterov
 
     def slot_names(self) -> tuple[str, ...]:
         return ("momentum",) if self.momentum else ()
@@ -182,13 +210,8 @@ class Adam(Optimizer):
         **others: Any,
     ):
         super().__init__(learning_rate, **others)
-        for argument, value in (("beta_1", beta_1), ("beta_2", beta_2)):
-            if not 0 <= value < 1:
-                raise ValueError(f"Adam: {argument}={value!r}: expected a number in [0, 1).")
-        if not epsilon > 0:
-            raise ValueError(f"Adam: epsilon={epsilon!r}: expected a number > 0.")
-        self.beta_1, self.beta_2 = float(beta_1), float(beta_2)
-        self.epsilon, self.amsgrad = float(epsilon), bool(amsgrad)
+        self.beta_1, self.beta_2 = beta_1, beta_2
+        self.epsilon, self.amsgrad = epsilon, amsgrad
 
     def slot_names(self) -> tuple[str, ...]:
         return ("momentum", "velocity", "velocity_hat")[: 3 if self.amsgrad else 2]

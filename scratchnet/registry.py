@@ -38,18 +38,25 @@ def instance(what: str, identifier: Any, table: Mapping[str, Any]) -> Any:
     )
 
 
-def serialized(room: str, thing: Any) -> dict[str, Any]:
-    """A thing of a room as Keras writes it: its class's name and config, or its own name.
+def serialized(room: str, thing: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """A thing of a room as Keras writes it: its class's name and config, or a function's name.
 
-    >>> serialized("losses", abs)["config"]
+    >>> serialized("keras.losses", abs, {"abs": abs})["config"]
     'abs'
     """
     if hasattr(thing, "get_config"):
         name, config = type(thing).__name__, thing.get_config()
-        config = {k: serialized(room, v) if callable(v) else v for k, v in config.items()}
-        return {"module": room, "class_name": name, "config": config, "registered_name": None}
+        ours = known.get(name) is type(thing)
+        config = {k: serialized(room, v, known) if callable(v) else v for k, v in config.items()}
+        return {
+            "module": room if ours else type(thing).__module__,
+            "class_name": name,
+            "config": config,
+            "registered_name": None if ours else name,
+        }
+    name = getattr(thing, "__name__", type(thing).__name__)
     kind = {"module": "builtins", "class_name": "function"}
-    return kind | {"config": thing.__name__, "registered_name": "function"}
+    return kind | {"config": name, "registered_name": "function"}
 
 
 _names: dict[str, int] = {}

@@ -7,12 +7,13 @@ happened. Where it differs from Keras on purpose, the README's ledger says so.
 
 from __future__ import annotations
 
+import copyreg
 import itertools
 import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,22 +21,62 @@ from scratchnet import (
     checkpoint,
     checks,
     config,
+    copying,
     data_adapters,
     fitting,
+    learning,
     losses,
     optimizers,
+    rescue,
 )
 from scratchnet import metrics as metrics_room
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
-from scratchnet.checks import Examples, Shape
-from scratchnet.engines import Array, get_engine, reference
+from scratchnet.checks import Examples, NotBuiltError, Shape
+from scratchnet.engines import Array, Engine, get_engine, reference
 from scratchnet.fitting import Runner
 from scratchnet.layers import Input, Layer
 from scratchnet.metrics.meters import Meters, flat_logs, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
+from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
 from scratchnet.saving import SavedStateError, files
-from scratchnet.support import Interruptible, check_choice, reject_unsupported, single_threaded_blas
+from scratchnet.support import check_choice, generator, only, reject_unsupported
+
+copyreg.pickle(Engine, copying.described)
+
+NOT_HERE = {
+    **dict.fromkeys(("dtype", "dtype_policy"), "call config.set_floatx before the model is made."),
+    **dict.fromkeys(("input", "inputs", "output", "outputs", "input_spec"), "begin with an Input."),
+    **dict.fromkeys(("losses", "activity_regularizer"), "the loss is compile's alone."),
+    "variables": "call set_weights.",
+    **dict.fromkeys(
+        ("train_function", "test_function", "predict_function"),
+        "for a step of your own, override train_step in a subclass.",
+    ),
+}
+"""Keras's attributes of a model that would be taken here without effect, and what to do instead."""
+
+
+def take_engine(engine: Any) -> Engine | None:
+    """What `model.engine` may be: `compile` takes names."""
+    if engine is not None and not isinstance(engine, Engine):
+        raise ValueError(f"engine={engine!r}: expected an Engine. For a name call compile(engine=)")
+    return engine
+
+
+def take_name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name={name!r}: expected text.")
+    return name
+
+
+def take_generator(rng: Any) -> Any:
+    """What `model.rng` may be: a Generator, or a seed for a new one."""
+    return rng if hasattr(rng, "permutation") else generator(rng)
+
+
+def take_threads(threads: Any) -> int | None:
+    return None if threads is None else checks.check_count("threads", threads)
 
 
 class Sequential(Network):
@@ -52,6 +93,26 @@ class Sequential(Network):
     39760
     """
 
+    loss: losses.Loss
+    metrics_asked: tuple[tuple[Any, ...], tuple[Any, ...]]
+    metrics_made: Any
+    _takes: ClassVar = {
+        "engine": take_engine,
+        "name": take_name,
+        "optimizer": optimizers.get,
+        "rng": take_generator,
+        "threads": take_threads,
+        **{name: only(instead=why) for name, why in NOT_HERE.items()},
+    }
+    _fixed: ClassVar = Network._fixed | {
+        **dict.fromkeys(
+            ("loss", "metrics", "metrics_asked", "metrics_made", "compiled"), "call compile."
+        ),
+        **dict.fromkeys(("layers", "output_shape"), "call add and pop."),
+        **dict.fromkeys(("weights", "params", "grads"), "call set_weights, or write into them."),
+        **dict.fromkeys(("built", "input_shape"), "call build, or begin with an Input."),
+    }
+
     def __init__(
         self,
         layers: Iterable[Layer | Input] | None = None,
@@ -60,12 +121,19 @@ class Sequential(Network):
         *,
         seed: int | np.random.Generator | None = None,
     ):
-        reject_unsupported("Sequential", trainable=(trainable, True))
         self.name = name or "sequential"
+        self._trainable, self._turn = bool(trainable), Turn()
         self.history: History | None = None
         self.stop_training = self.stop_evaluating = self.stop_predicting = False
         self._meters_seen: Meters | None = None
         super().__init__(layers, seed)
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._turn.check("copy")  # of what another thread is writing to, a copy would be torn
+        return dict(vars(self))
+
+    def _settled(self, name: str) -> bool:
+        return name not in Network._fixed or super()._settled(name)
 
     # --- the stack --------------------------------------------------------------------------------
 
@@ -76,28 +144,64 @@ class Sequential(Network):
             shape = checks.check_shape(tuple(input_shape)[1:])
         if not self.built:
             self._output_shape(checks.check_shape(shape))
-            self._lay_out(shape, self.layers)
-            self._input_shape = shape
+            with self._turn.taken("build"):
+                self._lay_out(shape, self.layers)
+                self._input_shape = shape
         elif shape != self._input_shape:
             raise ValueError(
                 f"build: input_shape={input_shape!r}: the model is built for {self.input_shape}."
             )
 
+    @alone
+    def add(self, layer: Layer | Input) -> None:
+        """Put a layer on top, or the first time an `Input`. Parameters keep their values."""
+        super().add(layer)
+
+    @alone
     def pop(self, rebuild: bool = True) -> Layer:
         """Take the top layer off and return it; the others keep their weights.
 
-        A compiled model needs a new optimizer then, and `compile` is the place for it.
+        The optimizer goes on with those, and so does a layer that is put back; for new layers a
+        compiled model needs a new optimizer.
         """
         reject_unsupported("pop", rebuild=(rebuild, True))
         self._sample_shape(())
-        layer = self.layers.pop()
+        *rest, layer = self.layers
         if self._input_shape is not None:
-            self._lay_out(self._input_shape, self.layers)
+            self._lay_out(self._input_shape, rest)
+        self._stack.pop()
+        for name in ("params", "grads"):
+            vars(layer)[name] = {k: array.copy() for k, array in getattr(layer, name).items()}
+        vars(layer).update(in_model=False)
         return layer
 
     @property
+    def trainable(self) -> bool:
+        """Whether anything learns; assigning it does so for every layer, as in Keras."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: Any) -> None:
+        self._trainable = bool(value)
+        for layer in self.layers:
+            layer.trainable = value
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """The parameters that learn: views, in the order of `weights`."""
+        return [array for layer in learning.learners(self) for array in layer.weights]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """The parameters that stand still."""
+        frozen = (layer for layer in self.layers if layer not in learning.learners(self))
+        return [array for layer in frozen for array in layer.weights]
+
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
+
+    @property
     def compiled(self) -> bool:
-        return hasattr(self, "optimizer")
+        return hasattr(self, "loss")
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
@@ -113,6 +217,7 @@ class Sequential(Network):
         """Copies of the parameters, kernel and bias of each layer in turn."""
         return [array.copy() for array in self.weights]
 
+    @alone
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
         self._require_built()
@@ -147,9 +252,9 @@ class Sequential(Network):
         from scratchnet.summary import summary_text  # imports rich, for this alone
 
         reject_unsupported("summary", positions=(positions, None), layer_range=(layer_range, None))
-        reject_unsupported("summary", show_trainable=(show_trainable, False))
-        (print_fn or print)(summary_text(self, self.name, line_length or 78))
+        (print_fn or say)(summary_text(self, self.name, line_length or 78, show_trainable))
 
+    @alone
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: None = None
     ) -> None:
@@ -223,14 +328,17 @@ class Sequential(Network):
         """
         return self._check(x, y, sample_weight, caller="batch")
 
+    @alone
     def loss_and_gradients(
         self, x: Any, y: Any, sample_weight: Any = None
     ) -> tuple[float, list[Array]]:
-        """The loss and its gradients, in the order of `get_weights()`; no weight moves."""
+        """The loss and its gradients, in the order of `trainable_weights`; no weight moves."""
         batch = self._check(x, y, sample_weight, caller="loss_and_gradients")
         with single_threaded_blas():
             loss, _ = self.gradient(batch)
-        return float(loss), [grad.copy() for layer in self.layers for grad in layer.grads.values()]
+        return float(loss), [
+            grad.copy() for x in learning.learners(self) for grad in x.grads.values()
+        ]
 
     def loss_at(self, theta: Array, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """The loss as a pure function of all parameters, (P,), of any dtype, complex too."""
@@ -246,8 +354,11 @@ class Sequential(Network):
             stages = zip(self.layers, self.run(samples), strict=True)
         return {f"{layer.name}/{k}": getattr(s, k) for layer, s in stages for k in "ZA"}
 
+    train_step = learning.train_step
+
     # --- training ---------------------------------------------------------------------------------
 
+    @alone
     def compile(
         self,
         optimizer: str | optimizers.Optimizer = "rmsprop",
@@ -290,10 +401,10 @@ class Sequential(Network):
                 f"compile: a loss with axis={chosen_loss.axis}: only the last axis, -1."
             )
         chosen_engine = get_engine(engine or config.engine())
-        self.threads = None if threads is None else checks.check_count("threads", threads)
-        self.engine, self.metrics_asked = chosen_engine, asked
-        self.optimizer, self.loss = chosen_optimizer, chosen_loss
-        self.metrics_made, self._meters_seen = made, None
+        self.threads = threads
+        self.engine, self.optimizer = chosen_engine, chosen_optimizer
+        vars(self).update(loss=chosen_loss, metrics_asked=asked)
+        vars(self).update(metrics_made=made, _meters_seen=None)
 
     @property
     def metrics_names(self) -> list[str]:
@@ -314,6 +425,7 @@ class Sequential(Network):
         if self._meters_seen is not None:
             self._meters_seen.reset()
 
+    @alone
     def fit(
         self,
         x: Any = None,
@@ -346,7 +458,9 @@ class Sequential(Network):
 
         Raises:
             ValueError, TypeError: for data or arguments that don't fit.
-            FloatingPointError: where loss or weights stop being finite, with epoch and batch.
+            FloatingPointError: where loss or weights stop being finite, with epoch, batch, layer
+                and tensor; weights, slots and step count are those from before that batch.
+            RuntimeError: where another thread is training the model.
         """
         check_loop(epochs, initial_epoch, shuffle, validation_freq)
         data = self._check(x, y, sample_weight, class_weight, "fit", build=False)
@@ -366,11 +480,11 @@ class Sequential(Network):
         progress = Progress(verbose, epochs, steps)
         events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))
-        self.optimizer.build(self.theta)
+        learning.claim(self)
         self.history, self.stop_training = events.history, False
         orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
         logs: Logs = {}
-        with single_threaded_blas(), Interruptible() as interrupt:
+        with Interruptible() as interrupt, single_threaded_blas():
             runner = Runner(self, data, size, self.meters(data))
             events.on_train_begin()
             for epoch in range(initial_epoch, epochs):
@@ -446,9 +560,12 @@ class Sequential(Network):
                 if events.wants_batches:
                     events.on_train_batch_end(done - 1, meters.logs())
                 if trouble and not self.stop_training:
+                    bad = rescue.first_bad(self, runner.batch(done - 1))
                     raise FloatingPointError(
                         f"{trouble} in epoch {epoch + 1}, batch {done - 1}: expected finite "
-                        "numbers. Lower the learning rate, or scale the inputs."
+                        f"numbers{bad and f', and the first that is not is in {bad}'}. The model "
+                        "has its weights from before that batch. Lower the learning rate, or scale "
+                        "the inputs."
                     )
                 progress.advance(done, meters)
                 if self.stop_training:
@@ -457,6 +574,7 @@ class Sequential(Network):
             progress.end()
         return meters.logs()
 
+    @alone
     def train_on_batch(
         self,
         x: Any,
@@ -467,7 +585,7 @@ class Sequential(Network):
     ) -> Any:
         """One step on one batch; its loss and metrics, taken before the step."""
         batch = self._check(x, y, sample_weight, class_weight, "train_on_batch")
-        with single_threaded_blas():
+        with Interruptible(), single_threaded_blas():
             loss, outputs = self.train_step(batch)
         meters = self.meters(batch)
         meters.update(batch, loss, outputs)
@@ -600,7 +718,7 @@ class Sequential(Network):
 
     def _require_built(self) -> None:
         if not self.built:
-            raise ValueError(
+            raise NotBuiltError(
                 f"model {self.name!r} has no weights yet: give it an Input(shape=...) first, call "
                 "build((None, ...)), or show it data."
             )
@@ -662,6 +780,13 @@ class Sequential(Network):
                 stacklevel=3,
             )
             self.engine = reference.ENGINE
+        if output == (1,) and self.loss.family == "categorical_crossentropy":
+            warnings.warn(
+                f"loss {self.loss.name!r} with one output is 0 whatever the model does: for two "
+                "classes take 'binary_crossentropy'.",
+                SyntaxWarning,
+                stacklevel=3,
+            )
         objective = Objective(self.loss, self.layers[-1].activation, self.engine)
         for metric in itertools.chain(*self._chosen(data.y, output)):
             metrics_room.check(metric, data.y, output)

@@ -7,34 +7,50 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scratchnet.learning import learners, slots_by_layer
 from scratchnet.model import Network
 from scratchnet.support import printable
 
 
-def summary_text(model: Network, name: str, width: int = 78) -> str:
+def summary_text(model: Network, name: str, width: int = 78, show_trainable: bool = False) -> str:
     """The summary as plain text, at most `width` columns wide."""
     table = Table(box=HEAVY_HEAD, width=width)
     table.add_column("Layer (type)", ratio=4)
     table.add_column("Output Shape", ratio=3)
     table.add_column("Param #", justify="right", ratio=2)
+    if show_trainable:
+        table.add_column("Trainable", justify="center", ratio=2)
     for layer in model.layers:
         shape = f"(None, {', '.join(map(str, layer.output_shape))})" if layer.built else "?"
+        count = f"{layer.count_params():,}" if layer.built else "0 (unbuilt)"
+        learns = [("Y" if layer in learners(model) else "N") if layer.params else "-"]
         title = Text(printable(f"{layer.name} ({type(layer).__name__})"))
-        table.add_row(title, shape, f"{layer.count_params():,}")
+        table.add_row(title, shape, count, *(learns if show_trainable else []))
     console = Console(width=width, no_color=True, highlight=False, emoji=False)
     with console.capture() as capture:
         console.print(printable(f'Model: "{name}"'), markup=False)
         console.print(table)
-    count, size = model.theta.size, model.theta.itemsize
-    slots = (
-        sum(slot.size for slot in model.optimizer.slots.values())
-        if hasattr(model, "optimizer")
-        else 0
-    )
-    lines = [f" Parameters: {count:,} ({kibibytes(count * size)}, {model.theta.dtype})"]
-    if slots:
-        lines.append(f" Optimizer: {slots:,} ({kibibytes(slots * size)}, {model.optimizer.name})")
-    return capture.get() + "\n".join(lines)
+    return capture.get() + "\n".join(_counts(model))
+
+
+def _counts(model: Network) -> list[str]:
+    """Parameters in all, those that learn, those that don't, and those of the optimizer: Keras's
+    lines, where the optimizer counts its iterations and its learning rate too."""
+    each, learned = model.theta.itemsize, sum(layer.count_params() for layer in learners(model))
+    total, moving = (model.theta.size, model.theta.size * each), (learned, learned * each)
+    still = total[0] - moving[0], total[1] - moving[1]
+    kinds = {"Trainable": moving, "Non-trainable": still}
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and optimizer.owners is not None:
+        slots = sum(
+            slot.size for own in slots_by_layer(optimizer).values() for slot in own.values()
+        )
+        kinds["Optimizer"] = slots + 2, (slots + 1) * each + 8
+        total = total[0] + kinds["Optimizer"][0], total[1] + kinds["Optimizer"][1]
+    return [
+        f" {kind} params: {count:,} ({kibibytes(size)})"
+        for kind, (count, size) in ({"Total": total} | kinds).items()
+    ]
 
 
 def kibibytes(size: int) -> str:

@@ -1,4 +1,4 @@
-"""Small tools that are nobody's public name: generators, names, threads and signals.
+"""Small tools that are nobody's public name: generators, names, attributes that are checked.
 
 Randomness is handed over as a `numpy.random.Generator`; the one process-wide generator exists only
 so that `utils.set_random_seed` works as in Keras. It knows no layer, no loss and no model.
@@ -6,20 +6,16 @@ so that `utils.set_random_seed` works as in Keras. It knows no layer, no loss an
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
-import signal
-import threading
 import unicodedata
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from scratchnet.engines import Array
+from scratchnet.engines.contract import Array
 
 _default = {"rng": np.random.default_rng()}
 
@@ -88,6 +84,19 @@ def snake_case(name: str) -> str:
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def unwarned() -> np.errstate:
+    """Without NumPy's warnings: what overflows or is 0 / 0 ends in a loss that `fit` checks.
+
+    Whoever asked for more than a warning, by `np.seterr(all="raise")` say, still gets it.
+
+    >>> with unwarned():
+    ...     (np.array([0.0]) / 0).tolist()
+    [nan]
+    """
+    warned: Any = {kind: "ignore" for kind, how in np.geterr().items() if how == "warn"}
+    return np.errstate(**warned)
+
+
 def check_choice(what: str, name: Any, names: Iterable[str]) -> str:
     """`name` if it is one of `names`, else a ValueError that offers the closest of them.
 
@@ -127,51 +136,67 @@ def reject_unsupported(owner: str, **arguments: tuple[Any, Any]) -> None:
             raise ValueError(f"{owner}: {name}={value!r}: only {default!r} is supported.")
 
 
-@cache
-def _thread_pools() -> ThreadpoolController:
-    return ThreadpoolController()  # looks through every loaded library, so only once
+SETTLED = "it is settled. Make a new one, or write into the arrays that it has."
 
 
-def single_threaded_blas() -> AbstractContextManager[Any]:
-    """Hold BLAS to one thread: it splits sums by its threads, and so would the last bits.
+class Part:
+    """A part of a model: its attributes are checked whenever they are assigned, in `__init__` and
+    ever after, and `copy.copy` copies it whole, as in Keras.
 
-    >>> with single_threaded_blas():
-    ...     float(np.ones(3) @ np.ones(3))
-    3.0
+    `_takes` has for some attributes a function that returns the value to keep, or raises; `_fixed`
+    for those that stay as they are, once they are settled, what to do instead.
+
+    >>> class Ruler(Part):
+    ...     _takes, _fixed = {"length": float}, {"unit": SETTLED}
+    >>> ruler = Ruler()
+    >>> ruler.length, ruler.unit = 2, "cm"
+    >>> ruler.length
+    2.0
+    >>> ruler.unit = "inch"
+    Traceback (most recent call last):
+    AttributeError: Ruler.unit can't be assigned: it is settled. Make a new one, or write into the
+    arrays that it has.
     """
-    limiter: AbstractContextManager[Any] = _thread_pools().limit(limits=1, user_api="blas")
-    return limiter
+
+    _takes: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    _fixed: ClassVar[Mapping[str, str]] = {}
+
+    def _settled(self, name: str) -> bool:
+        return name in vars(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        computed = getattr(getattr(type(self), name, None), "fset", self) is None
+        if computed or (name in self._fixed and self._settled(name)):
+            if getattr(self, name, None) is value:  # as in `model.theta *= 2`
+                return
+            remedy = self._fixed.get(name, SETTLED)
+            raise AttributeError(f"{type(self).__name__}.{name} can't be assigned: {remedy}")
+        if name in self._takes:
+            try:
+                value = self._takes[name](value)
+            except (TypeError, ValueError) as error:
+                what = "" if f"{name}=" in str(error) else f"{name}={value!r}: "
+                raise type(error)(f"{type(self).__name__}: {what}{error}") from None
+        super().__setattr__(name, value)
+
+    def __copy__(self) -> Self:
+        return copy.deepcopy(self)
 
 
-class Interruptible:
-    """Ctrl-C put off until a step is whole: `poll()` raises it where the model is consistent.
+def only(*values: Any, instead: str = "") -> Callable[[Any], Any]:
+    """For `_takes`: one of Keras's attributes that is here at these values alone, or not at all.
 
-    Only the main thread gets the signal, and only the default handler is stood in for.
+    >>> only(None)(1.0)
+    Traceback (most recent call last):
+    ValueError: only None is supported.
     """
 
-    asked = False
+    def take(value: Any) -> Any:
+        if not any(value is known or value == known for known in values):
+            raise ValueError(f"only {values[0]!r} is supported." if values else instead)
+        return value
 
-    def __enter__(self) -> Interruptible:
-        self.ours = (
-            threading.current_thread() is threading.main_thread()
-            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        )
-        if self.ours:
-            signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def _ask(self, *_: Any) -> None:
-        self.asked = True
-
-    def poll(self) -> None:
-        if self.asked:
-            self.asked = False
-            raise KeyboardInterrupt
-
-    def __exit__(self, *_: Any) -> None:
-        if self.ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self.poll()
+    return take
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ import typer
 
 from scratchnet import Input, Sequential, config, datasets, layers
 from scratchnet.checks import Examples
-from scratchnet.support import single_threaded_blas
+from scratchnet.process import single_threaded_blas
 from scratchnet.testing.magnitude import gradient_scale
 
 H = 2.0**-66

@@ -153,7 +153,7 @@ def test_a_function_that_only_shares_a_name_is_refused():
 def test_a_bare_layer_has_no_parameters_and_asks_for_a_forward_and_a_backward():
     layer = layers.Layer(name="own")
     assert layer.parameters((3,)) == {} and layer.compute_output_shape((3,)) == (3,)
-    assert layer.get_config() == {"name": "own"} and not layer.built
+    assert layer.get_config() == {"name": "own", "trainable": True} and not layer.built
     assert layer.weights == layer.get_weights() == [] and layer.count_params() == 0
     with pytest.raises(NotImplementedError, match="Layer must define forward"):
         layer.forward(np.ones((1, 3)), {}, ENGINE)
@@ -189,8 +189,13 @@ def test_rescaling_scales_then_shifts_with_float32_numbers():
     tenth, shift = float(np.float32(0.1)), float(np.float32(0.7))
     assert Z.tolist() == [[3 * tenth + shift]] and tenth != 0.1 and shift != 0.7
     assert layer.backward(np.array([[2.0]]), cache, {}, {}, ENGINE).tolist() == [[2 * tenth]]
-    assert layer.get_config() == {"scale": 0.1, "offset": 0.7, "name": ""}
-    assert layers.Rescaling(2).get_config() == {"scale": 2.0, "offset": 0.0, "name": ""}
+    assert layer.get_config() == {"scale": 0.1, "offset": 0.7, "name": "", "trainable": True}
+    assert layers.Rescaling(2).get_config() == {
+        "scale": 2.0,
+        "offset": 0.0,
+        "name": "",
+        "trainable": True,
+    }
 
 
 def test_dense_has_a_kernel_and_a_bias_unless_told_otherwise():
@@ -203,7 +208,13 @@ def test_dense_has_a_kernel_and_a_bias_unless_told_otherwise():
     initializers = {
         key: config.pop(f"{key}_initializer")["class_name"] for key in ("kernel", "bias")
     }
-    assert config == {"units": 4, "activation": "tanh", "use_bias": True, "name": "hidden"}
+    assert config == {
+        "units": 4,
+        "activation": "tanh",
+        "use_bias": True,
+        "name": "hidden",
+        "trainable": True,
+    }
     assert initializers == {"kernel": "GlorotUniform", "bias": "Zeros"}
     bare = layers.Dense(4, use_bias=False)
     assert list(bare.parameters((3,))) == ["kernel"] and bare.activation == "linear"

@@ -36,6 +36,7 @@ OFFERED = (
     "scratchnet.optimizers",
     "scratchnet.plots",
     "scratchnet.saving",
+    "scratchnet.testing",
     "scratchnet.testing.batteries",
     "scratchnet.testing.exact",
     "scratchnet.testing.kill_matrix",
@@ -68,7 +69,7 @@ INTERNAL = {
         # the checks and trainings behind the one function that is called from outside
         *("build", "targets", "complex_step", "loss_value", "second_call", "sum_of_parts"),
         *("optimizer_steps", "batches", "Planted", "looks_like", "load", "accuracy"),
-        *("Accuracies", "print_matrix", "caption"),
+        *("Accuracies", "print_matrix", "caption", "rule_of"),
     },
     "scratchnet.testing.magnitude": {"backward_scale"},
     "scratchnet.testing.museum": {

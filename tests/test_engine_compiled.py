@@ -4,10 +4,8 @@ about bits, threads, zeros, interrupts and numbers that are not finite."""
 from __future__ import annotations
 
 import _thread
-import importlib.util
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,9 +24,10 @@ numba = pytest.importorskip("numba")
 if numba.config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT=1: the engine refuses.", allow_module_level=True)
 
-from scratchnet.engines.compiled import ENGINE, cache, records  # noqa: E402
+from scratchnet.engines.compiled import ENGINE, records  # noqa: E402
 from scratchnet.engines.compiled import session as fused  # noqa: E402
 
+ROOT = Path(__file__).parents[1]
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 BETA_1, BETA_2 = float(np.float32(0.9)), float(np.float32(0.999))
 
@@ -728,113 +727,87 @@ class _Limit:
         return self.text
 
 
-def test_without_jit_it_refuses_in_one_sentence() -> None:
-    code = (
-        "from scratchnet.engines import compiled\n"
-        "assert 'NUMBA_DISABLE_JIT' in compiled.unavailable()\n"
-        "try: compiled.ENGINE\n"
-        "except RuntimeError as error: assert 'engine=\\'reference\\'' in str(error)\n"
-        "else: raise SystemExit('it did not refuse')\n"
-        "import warnings\n"
-        "from scratchnet.engines import get_engine\n"
-        "try: get_engine('compiled')\n"
-        "except ValueError as error: assert 'engine=\\'reference\\'' in str(error)\n"
-        "else: raise SystemExit('it did not refuse')\n"
-        "with warnings.catch_warnings(record=True) as said:\n"
-        "    warnings.simplefilter('always')\n"
-        "    assert get_engine('auto').name == 'reference' and len(said) == 1\n"
-    )
+ASKED = """
+import sys, warnings
+from scratchnet.engines import compiled, get_engine
+reason = compiled.unavailable()
+assert reason == compiled.unavailable() and len(reason.splitlines()) == 1
+assert sys.argv[1] in reason and "engine='reference'" in reason, reason
+for ask in (lambda: compiled.ENGINE, lambda: get_engine("compiled")):
+    try: ask()
+    except (RuntimeError, ValueError) as error: assert str(error) == reason
+    else: raise SystemExit("it did not refuse")
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    assert get_engine("auto").name == "reference"
+(one,) = said
+assert str(one.message) == f"{reason} Training goes on with the reference engine."
+"""
+
+
+def asked(words: str, path: str = "", **environment: str) -> None:
+    """Where the engine can't run, a process says why, in a sentence with these words."""
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        [sys.executable, "-c", ASKED, words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([path, str(ROOT)]), **environment},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_function_that_cannot_be_kept_is_compiled_all_the_same() -> None:
-    scope: dict[str, Any] = {}
-    exec(compile("def double(x): return 2 * x", "<nowhere>", "exec"), scope)
-    assert cache.compiled(scope["double"])(21) == 42
+def test_without_jit_it_refuses_in_one_sentence() -> None:
+    asked("NUMBA_DISABLE_JIT=1", NUMBA_DISABLE_JIT="1")
 
 
-def test_first_use_says_that_it_compiles(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cache.CompileNotice, "said", False)
-
-    @numba.njit
-    def triple(x: Any) -> Any:
-        return 3 * x
-
-    def use(x: Any) -> None:
-        with numba.core.event.install_listener("numba:compile", cache.CompileNotice()):
-            triple(x)
-
-    use(1)
-    use(1)
-    use(1.5)
-    assert [record.name for record in caplog.records] == ["scratchnet"]
-    assert "Compiling" in caplog.text
+@pytest.mark.parametrize("number", ["0", "-1", "abc", "1.5", "", "1e3", "2 3", "None"])
+def test_a_number_of_threads_that_is_none_is_refused_before_numba_fails(number: str) -> None:
+    """Numba raises a ValueError on import for some, and warns with a traceback for the others."""
+    asked(f"NUMBA_NUM_THREADS={number!r}", NUMBA_NUM_THREADS=number)
 
 
-def test_a_cache_folder_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
-    """Neither one that is there but read-only, nor one whose place is a file."""
-    taken = tmp_path / "taken"
-    taken.write_text("a file")
-    code = (
-        "from scratchnet.engines.compiled import session as fused\n"
-        "import numpy as np\n"
-        "assert fused._count_nonzero(np.ones(6), 2, 3, np.zeros(3, bool)) == 6"
-    )
-    for place in (taken, Path("/proc/nowhere")):
+@pytest.mark.parametrize("number", ["0", "abc"])
+def test_the_commands_say_so_without_a_traceback(number: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": number}
+    train = ["train", "--engine", "compiled", "--out", str(tmp_path / "run")]
+    code = "from scratchnet.app.cli import main; main()"
+    for arguments, status in ((["doctor"], 0), (train, 2)):
         done = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(place)},
+            [sys.executable, "-c", code, *arguments],
+            env={**environment, "COLUMNS": "1000"},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
+        told = done.stdout + done.stderr
+        assert done.returncode == status, told
+        assert f"NUMBA_NUM_THREADS={number!r}: expected" in told and "Traceback" not in told
+    assert not (tmp_path / "run").exists()
 
 
-def test_kept_code_goes_by_a_name_that_knows_every_source(tmp_path: Path) -> None:
-    """Numba looks at one file only; and an old index may name what is no longer there."""
-
-    def name_in(folder: Path) -> str:
-        spec = importlib.util.spec_from_file_location("copied", folder / "cache.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return str(module.compiled(lambda x: x).py_func.__qualname__)
-
-    home = Path(cache.__file__).parent
-    sources = sorted(path.name for path in home.glob("*.py"))
-    assert {"vector.py", "records.py", "step.py", "elementwise.py"} < set(sources)
-    names = {name_in(home)}
-    for edited in sources:
-        copy = tmp_path / edited
-        shutil.copytree(home, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        assert name_in(copy) in names
-        (copy / edited).write_text((copy / edited).read_text() + "\n# edited\n")
-        names.add(name_in(copy))
-    assert len(names) == 1 + len(sources)
-
-
-def test_compiled_before_is_about_training(tmp_path: Path) -> None:
-    code = (
-        "from scratchnet.engines.compiled import session as fused\n"
-        "import numpy as np\n"
-        "fused._count_nonzero(np.ones(6), 2, 3, np.zeros(3, bool))\n"
-        "print(fused.compiled_before(), fused._count_nonzero.py_func.__qualname__)"
-    )
+@pytest.mark.parametrize("number", ["1", " 2 ", "99999999999"])
+def test_any_whole_number_of_threads_will_do(number: str) -> None:
+    code = "from scratchnet.engines import compiled; print(compiled.ENGINE.fused.threads_allowed())"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "NUMBA_NUM_THREADS": number},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    before, name = done.stdout.split()
-    assert before == "False"  # nothing has been trained
-    assert len([*tmp_path.rglob(f"sparse.{name}-*.nbi")]) == 1
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 1 <= int(done.stdout) <= min(int(number), records.CHUNKS)
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [
+        ("raise ImportError('Numba needs NumPy 1.0 or less.')", "Numba needs NumPy 1.0 or less."),
+        ("raise ValueError('first\\nlast')", "'last'"),
+        ("raise OSError", "OSError()"),
+        ("import nothing_of_that_name", "install numba"),
+    ],
+)
+def test_a_numba_that_cannot_be_imported_is_told_of_in_one_sentence(
+    code: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "numba.py").write_text(code)
+    asked(words, str(tmp_path))

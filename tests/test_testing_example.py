@@ -53,7 +53,7 @@ def test_a_planted_transposition_is_named(report):
 
 def test_a_failure_shows_the_line_that_called_and_the_message_only(report):
     assert ">       check_layer(ScaleShift)" in report
-    assert "layer_battery" not in report and "gradcheck" not in report
+    assert "batteries.py" not in report and "gradcheck" not in report
 
 
 def test_the_readme_shows_what_is_really_printed(report):

@@ -175,7 +175,7 @@ LAYERS = {
     MeanBias: "mean bias",
     TotalBias: "one bias for all",
     ReshapedGradient: "dW transposed",
-    DividesEverythingByB: None,
+    DividesEverythingByB: "every parameter: factor B too small",
     EagerLearner: "dX after the update",
     Accumulator: "gradients accumulate",
     SlightlyWrong: None,
@@ -362,7 +362,7 @@ class NoRoot(TorchLike):
 
 
 class BetasSwapped(TorchLike):
-    """Also not in the museum."""
+    """Every number is right, and two of them stand in each other's place."""
 
     def __init__(self):
         super().__init__()
@@ -421,7 +421,7 @@ OPTIMIZERS = {
     CountsArrays: "t per parameter",
     StartsAtTwo: "t one ahead",
     NoRoot: None,
-    BetasSwapped: None,
+    BetasSwapped: "betas swapped",
     Averaged: "momentum scaled twice",
     NeverDecays: "momentum on the gradient",
     Late: "velocity of the last step",

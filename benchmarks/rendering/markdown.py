@@ -219,17 +219,6 @@ def accuracy_table(record: Record) -> str:
 
 
 def kernels_table(record: Record) -> str:
-    names = list(dict.fromkeys(name for row in record["functions"] for name in row["samples"]))
-    rows = []
-    for row in record["functions"]:
-        cells = [
-            median_and_quartiles(summarise(row["samples"][n]), 1e6) if n in row["samples"] else ""
-            for n in names
-        ]
-        rows.append([row["name"], *cells])
-    text = markdown(["one call", *(f"{name}, us (quartiles)" for name in names)], rows)
-    if not record["ablation"]:
-        return text
     found = [(r["name"], summarise(steady(r["rounds"]))) for r in record["ablation"]]
     rows, whole = [], None
     for name, summary in found:
@@ -237,7 +226,7 @@ def kernels_table(record: Record) -> str:
         cost = "" if whole is None else f"{significant(summary.median / whole.median, 2)} x"
         rows.append([name, median_and_quartiles(summary), cost])
     head = ["compiled engine, after six epochs", "s/epoch (quartiles)", "time against all on"]
-    return text + "\n\n" + markdown(head, rows)
+    return markdown(head, rows)
 
 
 def scaling_table(record: Record) -> str:

@@ -29,8 +29,8 @@ from scratchnet.losses import SIGMOID_READINGS, SparseCategoricalCrossentropy
 from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.optimizers import Adam, Optimizer
+from scratchnet.process import single_threaded_blas
 from scratchnet.sequential import Sequential
-from scratchnet.support import single_threaded_blas
 
 STEPS = (1, 10, 1000)
 """The steps that are looked at, and the last."""

@@ -21,9 +21,9 @@ from scratchnet import config, layers, models
 from scratchnet.callbacks import Callback, Logs
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
+from scratchnet.process import Interruptible
 from scratchnet.saving import State
 from scratchnet.sequential import Sequential
-from scratchnet.support import Interruptible
 
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 OURS, KERAS = "scratchnet", "keras"

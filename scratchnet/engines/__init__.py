@@ -3,8 +3,9 @@
 Read `contract.py` next, then `reference.py`; `compiled/` is the fast one.
 """
 
-from scratchnet.engines.choice import ENGINE_NAMES, get_engine
+from scratchnet.engines.choice import get_engine
 from scratchnet.engines.contract import (
+    ENGINE_NAMES,
     ActivationFunction,
     Array,
     DenseSpec,

@@ -5,9 +5,7 @@ from __future__ import annotations
 import warnings
 
 from scratchnet.engines import reference
-from scratchnet.engines.contract import Engine
-
-ENGINE_NAMES = ("reference", "compiled")
+from scratchnet.engines.contract import ENGINE_NAMES, Engine
 
 
 def get_engine(name: str) -> Engine:

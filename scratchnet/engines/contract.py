@@ -19,6 +19,8 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+ENGINE_NAMES = ("reference", "compiled")
+
 
 class ActivationFunction(NamedTuple):
     """A function of the pre-activations and its derivative, one under the other.

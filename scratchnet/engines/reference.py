@@ -79,7 +79,7 @@ def linear_backward(dA: Array, Z: Array, A: Array) -> Array:
 
 
 def relu(Z: Array) -> Array:
-    """A = max(Z, 0); NaN stays NaN.
+    """A = max(Z, 0), and NaN where Z is.
 
     >>> relu(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 0.0, 2.0]

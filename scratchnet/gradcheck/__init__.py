@@ -29,22 +29,25 @@ from scratchnet.gradcheck.survey import (
     Survey,
     rule_for,
 )
+from scratchnet.gradcheck.trusted import TrustedGradient, trusted_gradient
 
 __all__ = [
     "GradientError",
     "Report",
+    "TrustedGradient",
     "central_difference",
     "check_gradients",
     "check_vjp",
     "compare",
     "complex_step",
     "directional_derivative",
+    "trusted_gradient",
 ]
 
 __tracebackhide__ = True  # pytest shows the line that called us, and the message
 
 Method = Literal["auto", "complex", "central"]
-Coordinates = Literal["auto", "all", "blocks"]
+Coordinates = Literal["auto", "all", "blocks", "arrays"]
 
 Report = GradientReport
 GradientError.__module__ = __name__  # the name under which people catch it
@@ -82,6 +85,8 @@ def check_gradients(
     random 1/2 <= |w_i| < 3/2, halved down to the culprit where they disagree; "auto": all up to
     4096, then blocks. Bounds t_i add up to t = (sum_i w_i^2 t_i^2)^(1/2) <= 24 max t_i in a block:
     one entry wrong by 4 t is always seen, and one of which 0.01 % could hide is uncertified.
+    "arrays": one projection for each array, halved in the same way: a few evaluations however
+    large, where an error below about 1e-10 of the largest entry goes unseen.
 
     ``scale``, ``tolerance``, ``depth``: see ``compare``. ``ValueError``: differing structures, a
     loss that is random or no finite scalar, "complex" for an unfit f; ``TypeError``: other dtypes.
@@ -98,8 +103,9 @@ def check_gradients(
     """
     if method not in ("auto", "complex", "central"):
         raise ValueError(f"method is {method!r}; expected 'auto', 'complex' or 'central'")
-    if coordinates not in ("auto", "all", "blocks"):
-        raise ValueError(f"coordinates is {coordinates!r}; expected 'auto', 'all' or 'blocks'")
+    if coordinates not in ("auto", "all", "blocks", "arrays"):
+        known = "'auto', 'all', 'blocks' or 'arrays'"
+        raise ValueError(f"coordinates is {coordinates!r}; expected {known}")
     with guarded():
         loss = ScalarFunction(f, params, rng)
         backward = AnalyticGradient(loss.layout, gradients)
@@ -107,8 +113,9 @@ def check_gradients(
         if not np.array_equal(analytic, backward(loss.x), equal_nan=True):
             raise ValueError("gradients(params) is not deterministic; fix the seed inside it")
         rule = rule_for(loss.layout, scale, tolerance, depth)
-        limit = {"all": loss.x.size, "auto": EVERY_COORDINATE_UP_TO, "blocks": 0}[coordinates]
-        block = 1 if loss.x.size <= limit else BLOCK
+        block = {"all": 1, "blocks": BLOCK, "arrays": loss.x.size}.get(coordinates, BLOCK)
+        if coordinates == "auto" and loss.x.size <= EVERY_COORDINATE_UP_TO:
+            block = 1
         report = _check(loss, backward, analytic, rule, method, block)
     if not report.ok:
         raise GradientError(report)

@@ -1,7 +1,7 @@
 """The losses by Keras's names: classes, functions of arrays, and `get`.
 
-What a loss is stands in `loss.py`, with the three that the script's kind of job takes, and what is
-computed in `objective.py`. `CLASSES` lists all that there are.
+What a loss is stands in `loss.py`, and what is computed in `objective.py`. `CLASSES` lists all that
+there are.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scratchnet.engines import Array
+from scratchnet.losses.dense_targets import CategoricalCrossentropy, MeanSquaredError
 from scratchnet.losses.functions import (
     binary_crossentropy,
     categorical_crossentropy,
@@ -22,9 +23,7 @@ from scratchnet.losses.functions import (
 from scratchnet.losses.loss import (
     REDUCTIONS,
     SIGMOID_READINGS,
-    CategoricalCrossentropy,
     Loss,
-    MeanSquaredError,
     SparseCategoricalCrossentropy,
 )
 from scratchnet.losses.separable import (
@@ -138,7 +137,7 @@ def serialize(loss: Any) -> Any:
     >>> serialize(Huber())["class_name"], serialize(huber)["config"]
     ('Huber', 'huber')
     """
-    return serialized("losses", loss)
+    return serialized("keras.losses", loss, CLASSES)
 
 
 def deserialize(name: Any, custom_objects: dict[str, Any] | None = None) -> Any:

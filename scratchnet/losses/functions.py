@@ -8,18 +8,15 @@ import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines import Array
-from scratchnet.losses.loss import (
-    CategoricalCrossentropy,
-    Loss,
-    MeanSquaredError,
-    SparseCategoricalCrossentropy,
-)
+from scratchnet.losses.dense_targets import CategoricalCrossentropy, MeanSquaredError
+from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy
 from scratchnet.losses.separable import (
     BinaryCrossentropy,
     Huber,
     KLDivergence,
     MeanAbsoluteError,
 )
+from scratchnet.support import unwarned
 
 
 def _called(loss: Loss, y_true: Any, y_pred: Any, squeezes: bool = False) -> Array:
@@ -28,7 +25,8 @@ def _called(loss: Loss, y_true: Any, y_pred: Any, squeezes: bool = False) -> Arr
     if outputs.dtype.kind != "f" or isinstance(y_pred, list | tuple | float):
         outputs = outputs.astype(floatx())
     y = y if loss.sparse else y.astype(outputs.dtype)
-    return (loss.call if squeezes else loss.of_arrays)(y, outputs)
+    with unwarned():
+        return (loss.call if squeezes else loss.of_arrays)(y, outputs)
 
 
 def sparse_categorical_crossentropy(

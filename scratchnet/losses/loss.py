@@ -1,4 +1,4 @@
-"""What a loss is, and the three that classify: what the user asks for, computed in `objective.py`.
+"""What a loss is, and the script's own: what the user asks for, computed in `objective.py`.
 
 A loss here is a description: which family, which reading of the outputs, which reduction. Called on
 arrays it gives a number, as Keras's do; within a model, the objective made from it also looks at
@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from scratchnet.config import float_type
-from scratchnet.engines import Array, LossFunction
-from scratchnet.objective import Objective
-from scratchnet.support import check_choice, one_hot, same_rank, snake_case
+from scratchnet.engines.contract import Array, LossFunction
+from scratchnet.objective import Objective, share
+from scratchnet.support import check_choice, one_hot, same_rank, snake_case, unwarned
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 SIGMOID_READINGS = ("logits", "probabilities", "as_logits")
@@ -28,8 +28,9 @@ class Loss:
     are sum(w l) / n, `"mean_with_sample_weight"` is sum(w l) / sum(w), `"sum"` is sum(w l), and
     `"none"` or None (for calls on arrays only) is w l.  Source: Keras, losses/loss.py.
 
-    >>> float(MeanSquaredError("sum")([[1.0], [2.0]], [[3.0], [2.0]]))
-    4.0
+    >>> loss = SparseCategoricalCrossentropy(from_logits=True, reduction="sum")
+    >>> float(loss([0, 1], np.zeros((2, 4)))).__round__(6)  # 2 log 4
+    2.772589
     """
 
     family = ""
@@ -79,15 +80,16 @@ class Loss:
             A scalar of `dtype`, or an array of one number a sample without a reduction.
         """
         y, outputs = np.asarray(y_true, self.dtype), np.asarray(y_pred, self.dtype)
-        losses, weights = self.call(y, outputs), None
+        with unwarned():
+            losses, weights = self.call(y, outputs), None
         if sample_weight is not None:
             losses, weights = same_rank(losses, np.asarray(sample_weight, self.dtype))
             losses, weights = spread("sample_weight", losses, weights, whole=False)
-        if not losses.ndim or self.reduction in ("none", None):
+        if losses.shape in ((), (0,)) or self.reduction in ("none", None):  # as in Keras
             return losses if weights is None else losses * weights
         counted = self.counted(y)
         counted = None if counted is None else counted.reshape(losses.shape)
-        return np.sum(losses * Objective(self, "linear").share(weights, losses, counted))
+        return np.sum(losses * share(self.reduction, weights, losses, counted))
 
     def call(self, y_true: Array, y_pred: Array) -> Array:
         """One loss for each vector of K outputs: (..., K) -> (...)."""
@@ -95,6 +97,10 @@ class Loss:
 
     def of_arrays(self, y_true: Array, y_pred: Array) -> Array:
         """The same for targets and outputs that have as many axes as they should."""
+        if not y_pred.ndim:
+            raise ValueError(
+                f"{self.name}: outputs of no axis: expected at least one, of K outputs."
+            )
         y, outputs = self.matched(y_true, y_pred)
         flat = outputs.reshape(-1, outputs.shape[-1])
         y = y.reshape(-1) if self.sparse else y.reshape(flat.shape)
@@ -167,7 +173,7 @@ class SparseCategoricalCrossentropy(Loss):
         if y.ndim == outputs.ndim and y.shape[-1:] == (1,):
             y = y[..., 0]
         y = y.astype(np.int64)
-        alike(self.name, y, outputs[..., 0] if outputs.ndim else outputs)
+        alike(self.name, y, outputs[..., 0])
         wrong = (y < 0) | (y >= outputs.shape[-1])
         if self.ignore_class is not None:
             wrong &= y != self.ignore_class
@@ -185,82 +191,6 @@ class SparseCategoricalCrossentropy(Loss):
         """What `get_config` says of arguments that Keras doesn't have."""
         read = self.sigmoid_head
         return {} if read == "logits" else {"sigmoid_head": read}
-
-
-class CategoricalCrossentropy(SparseCategoricalCrossentropy):
-    """-sum_k t_k log p_k for targets t (B, K), such as one-hot rows; smoothed to t (1 - s) + s / K.
-
-    The other arguments as in SparseCategoricalCrossentropy. Outputs without known logits are
-    divided by their sum, then clipped; the sparse loss does it the other way round (as in Keras).
-
-    >>> smooth = CategoricalCrossentropy(label_smoothing=0.2)
-    >>> smooth.targets(np.array([[1, 0]]), 2, np.dtype("float64")).round(12).tolist()
-    [[0.9, 0.1]]
-    """
-
-    family = "categorical_crossentropy"
-    sparse = False
-    without_logits = "probabilities"
-
-    def __init__(
-        self,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "categorical_crossentropy",
-        dtype: Any = None,
-        *,
-        sigmoid_head: str = "logits",
-    ):
-        super().__init__(from_logits, None, reduction, axis, name, dtype, sigmoid_head=sigmoid_head)
-        self.label_smoothing = check_smoothing(label_smoothing)
-
-    def targets(self, y: Array, classes: int, dtype: np.dtype[Any]) -> Array:
-        T = Loss.targets(self, y, classes, dtype)
-        s = self.label_smoothing
-        return T * (1.0 - s) + s / classes if s else T
-
-    def matched(self, y: Array, outputs: Array) -> tuple[Array, Array]:
-        """Targets and outputs (..., K), the axis of the classes moved to the end."""
-        alike(self.name, y, outputs)
-        return np.moveaxis(y, self.axis, -1), np.moveaxis(outputs, self.axis, -1)
-
-    def get_config(self) -> dict[str, Any]:
-        asked = {
-            "from_logits": self.from_logits,
-            "label_smoothing": self.label_smoothing,
-            "axis": self.axis,
-        }
-        return Loss.get_config(self) | asked | self.beyond_keras()
-
-
-class MeanSquaredError(Loss):
-    """mean_k (a_k - t_k)^2 for targets t (B, K).
-
-    >>> float(MeanSquaredError()([[1.0, 2.0]], [[3.0, 2.0]]))
-    2.0
-    """
-
-    family = "mean_squared_error"
-
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "mean_squared_error",
-        dtype: Any = None,
-    ):
-        super().__init__(name, reduction, dtype)
-
-    def reading(self, head: str) -> str:
-        return "outputs"
-
-
-def check_smoothing(value: float | None) -> float:
-    """A label smoothing in [0, 1]; None is none."""
-    if value is not None and not (isinstance(value, int | float | np.number) and 0 <= value <= 1):
-        raise ValueError(f"label_smoothing={value!r}: expected a number in [0, 1].")
-    return float(value or 0.0)
 
 
 def alike(name: str, y: Array, outputs: Array) -> None:

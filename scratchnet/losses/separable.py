@@ -15,7 +15,8 @@ import numpy as np
 
 from scratchnet.engines import Array, LossFunction
 from scratchnet.engines.reference import EPSILON
-from scratchnet.losses.loss import Loss, alike, check_smoothing
+from scratchnet.losses.dense_targets import check_smoothing
+from scratchnet.losses.loss import Loss, alike
 
 
 def _forward(

@@ -6,6 +6,7 @@ What a metric is stands in `metric.py`. `CLASSES` lists all that there are.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -43,7 +44,11 @@ from scratchnet.metrics.confusion import (
     FalsePositives,
     FBetaScore,
     Precision,
+    PrecisionAtRecall,
     Recall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
     TrueNegatives,
     TruePositives,
 )
@@ -84,11 +89,15 @@ __all__ = [
     "Meters",
     "Metric",
     "Precision",
+    "PrecisionAtRecall",
     "Recall",
+    "RecallAtPrecision",
     "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SpecificityAtSensitivity",
     "Sum",
     "TopKCategoricalAccuracy",
     "TrueNegatives",
@@ -126,12 +135,25 @@ CLASSES: dict[str, type[Metric]] = {
         *(BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy),
         *(TruePositives, FalsePositives, TrueNegatives, FalseNegatives),
         *(Precision, Recall, AUC, FBetaScore, F1Score),
+        *(SensitivityAtSpecificity, SpecificityAtSensitivity),
+        *(PrecisionAtRecall, RecallAtPrecision),
     )
 }
+
+
+def _needs_arguments(kind: type[Metric]) -> bool:
+    """Whether a metric can't be made without arguments, and so not by its name alone."""
+    parameters = inspect.signature(kind).parameters.values()
+    return any(p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+
+
 SHORT = {"bce": BinaryCrossentropy, "mse": MeanSquaredError, "mae": MeanAbsoluteError}
-METRICS: dict[str, type[Metric]] = CLASSES | {snake_case(n): kind for n, kind in CLASSES.items()}
-for _name in ("MeanMetricWrapper", "mean_metric_wrapper"):
-    del METRICS[_name]  # it can't be made by its name alone
+METRICS: dict[str, type[Metric]] = {
+    name: kind
+    for proper, kind in CLASSES.items()
+    for name in (proper, snake_case(proper))
+    if not _needs_arguments(kind)
+}
 METRICS |= SHORT | {short.upper(): kind for short, kind in SHORT.items()}
 """What a metric may be called by."""
 ACCURACY = ("accuracy", "acc")
@@ -172,7 +194,7 @@ def serialize(metric: Any) -> Any:
     >>> serialize(BinaryAccuracy(threshold=0.9))["config"]["threshold"]
     0.9
     """
-    return serialized("metrics", metric)
+    return serialized("keras.metrics", metric, CLASSES)
 
 
 def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:

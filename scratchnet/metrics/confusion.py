@@ -253,7 +253,129 @@ class Recall(_Ratio):
     kept = ("true_positives", "false_negatives")
 
 
-CURVES = {"pr": "PR", "PR": "PR", "roc": "ROC", "ROC": "ROC"}
+class _BestAt(Counted):
+    """The best of one rate among the thresholds where another one is at least `value`."""
+
+    _direction = "up"
+    kept = ("true_positives", "false_positives", "true_negatives", "false_negatives")
+    argument: str
+    rates: tuple[tuple[int, int], tuple[int, int]]
+    """Of the one with the condition, and of the one that is wanted: its count, and the other."""
+
+    def __init__(
+        self,
+        value: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{self.argument}={value!r}: expected a number in the range [0, 1].")
+        if not num_thresholds > 0:
+            raise ValueError(f"num_thresholds={num_thresholds!r}: expected an integer > 0.")
+        super().__init__(dtype, name)
+        self.value, self.num_thresholds, self.class_id = value, num_thresholds, class_id
+        n = num_thresholds - 1
+        self.thresholds = [0.5] if n == 0 else [i / n for i in range(n)] + [1.0]
+        self.even = n > 0
+        self.keep(num_thresholds)
+
+    def result(self) -> float:
+        counts = [np.array(getattr(self, name)) for name in self.kept]
+        bound, wanted = (divide(counts[i], counts[i] + counts[j]) for i, j in self.rates)
+        return float(np.max(np.where(bound >= self.value, wanted, 0.0), initial=0.0))
+
+    def get_config(self) -> dict[str, Any]:
+        asked = {"num_thresholds": self.num_thresholds, self.argument: self.value}
+        return super().get_config() | asked | {"class_id": self.class_id}
+
+
+class SensitivityAtSpecificity(_BestAt):
+    """The largest TP / (TP + FN) where TN / (TN + FP) is at least `specificity`.
+
+    >>> SensitivityAtSpecificity(0.5)([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
+    0.5
+    """
+
+    argument, rates = "specificity", ((2, 1), (0, 3))
+
+    def __init__(
+        self,
+        specificity: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(specificity, num_thresholds, class_id, name, dtype)
+        self.specificity = specificity
+
+
+class SpecificityAtSensitivity(_BestAt):
+    """The largest TN / (TN + FP) where TP / (TP + FN) is at least `sensitivity`.
+
+    >>> SpecificityAtSensitivity(0.5)([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8]).__round__(6)
+    0.666667
+    """
+
+    argument, rates = "sensitivity", ((0, 3), (2, 1))
+
+    def __init__(
+        self,
+        sensitivity: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(sensitivity, num_thresholds, class_id, name, dtype)
+        self.sensitivity = sensitivity
+
+
+class PrecisionAtRecall(_BestAt):
+    """The largest TP / (TP + FP) where TP / (TP + FN) is at least `recall`.
+
+    >>> PrecisionAtRecall(0.5)([0, 0, 0, 1, 1], [0, 0.3, 0.8, 0.3, 0.8])
+    0.5
+    """
+
+    argument, rates = "recall", ((0, 3), (0, 1))
+
+    def __init__(
+        self,
+        recall: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(recall, num_thresholds, class_id, name, dtype)
+        self.recall = recall
+
+
+class RecallAtPrecision(_BestAt):
+    """The largest TP / (TP + FN) where TP / (TP + FP) is at least `precision`.
+
+    >>> RecallAtPrecision(0.8)([0, 0, 1, 1], [0, 0.5, 0.3, 0.9])
+    0.5
+    """
+
+    argument, rates = "precision", ((0, 1), (0, 3))
+
+    def __init__(
+        self,
+        precision: float,
+        num_thresholds: int = 200,
+        class_id: int | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(precision, num_thresholds, class_id, name, dtype)
+        self.precision = precision
+
+
+CURVES = {name: curve for curve in ("PR", "ROC", "PRGAIN") for name in (curve.lower(), curve)}
 SUMMATIONS = {
     name: name.lower()
     for word in ("interpolation", "majoring", "minoring")
@@ -262,11 +384,11 @@ SUMMATIONS = {
 
 
 class AUC(Counted):
-    """The area under the curve of recall over the false positives' share (ROC), or of precision
-    over recall (PR), from counts at `num_thresholds` thresholds.
+    """The area under the curve of recall over the false positives' share (ROC), of precision over
+    recall (PR), or of their gains (PRGAIN), from counts at `num_thresholds` thresholds.
 
     Source: Keras, metrics/confusion_metrics.py; Davis & Goadrich 2006 for the area under PR, whose
-    points are not joined by straight lines.
+    points are not joined by straight lines; Flach & Kull 2015 for the gains.
 
     >>> AUC(num_thresholds=3)([0, 0, 1, 1], [0, 0.5, 0.3, 0.9])
     0.75
@@ -329,14 +451,12 @@ class AUC(Counted):
     def result(self) -> float:
         if not self._variables:
             return 0.0
-        tp, fp, tn, fn = (np.array(getattr(self, name)) for name in self.kept)
-        recall = divide(tp, tp + fn)
+        counts = (np.array(getattr(self, name)) for name in self.kept)
+        tp, fp, tn, fn = counts
         if self.curve == "PR" and self.summation_method == "interpolation":
             areas = pr_areas(tp, fp, fn)
         else:
-            x, y = (divide(fp, fp + tn), recall)
-            if self.curve == "PR":
-                x, y = recall, divide(tp, tp + fp)
+            x, y = curve_of(self.curve, tp, fp, tn, fn)
             heights = {
                 "interpolation": (y[:-1] + y[1:]) / 2.0,
                 "minoring": np.minimum(y[:-1], y[1:]),
@@ -362,6 +482,23 @@ class AUC(Counted):
         }
         own = {} if self.init_thresholds is None else {"thresholds": self.init_thresholds}
         return super().get_config() | config | own
+
+
+def curve_of(curve: str, tp: Array, fp: Array, tn: Array, fn: Array) -> tuple[Array, Array]:
+    """x and y of the curve at each threshold.
+
+    >>> x, y = curve_of("ROC", *(np.array([n]) for n in (3.0, 1.0, 4.0, 1.0)))
+    >>> x.tolist(), y.tolist()
+    ([0.2], [0.75])
+    """
+    if curve == "ROC":
+        return divide(fp, fp + tn), divide(tp, tp + fn)
+    if curve == "PR":
+        return divide(tp, tp + fn), divide(tp, tp + fp)
+    scale = divide(tp + fn, tn + fp)
+    recall, precision = (1.0 - scale * divide(wrong, tp) for wrong in (fn, fp))
+    none = tp == 0
+    return np.maximum(np.where(none, 0.0, recall), 0.0), np.where(none, 1.0, precision)
 
 
 def pr_areas(tp: Array, fp: Array, fn: Array) -> Array:

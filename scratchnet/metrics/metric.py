@@ -7,13 +7,13 @@ Keras reports.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from scratchnet import initializers
-from scratchnet.config import float_type
+from scratchnet.config import floatx
 from scratchnet.engines import Array
 from scratchnet.registry import unique_name
 from scratchnet.support import same_rank, snake_case
@@ -65,7 +65,7 @@ class Metric:
 
     def __init__(self, dtype: Any = None, name: str | None = None):
         self._variables: list[Variable] = []
-        self.dtype = float_type(dtype)
+        self.dtype = np.dtype(dtype or floatx()).name
         self.name = name or unique_name(snake_case(type(self).__name__))
 
     def add_variable(
@@ -76,13 +76,14 @@ class Metric:
         aggregation: str = "sum",
         name: str | None = None,
     ) -> Variable:
-        """State of that shape; `dtype`, `aggregation` and `name` are Keras's, without effect."""
+        """State of that shape, a float64 of any float type; Keras's other two have no effect."""
         if not hasattr(self, "_variables"):
             raise RuntimeError(
                 f"{type(self).__name__}: no super().__init__() in its __init__: call it first."
             )
-        start = initializers.get(initializer or "zeros")
-        variable = np.array(start(tuple(shape), "float64"), np.float64).view(Variable)
+        start = initializers.get(initializer or "zeros")(tuple(shape), "float64")
+        kept = np.dtype(dtype or "float64")
+        variable = np.array(start, "float64" if kept.kind == "f" else kept).view(Variable)
         self._variables.append(variable)
         return variable
 
@@ -98,9 +99,8 @@ class Metric:
 
     @property
     def variables(self) -> list[Variable]:
-        """All state: this metric's, then that of the metrics that it holds."""
-        held = [value for value in vars(self).values() if isinstance(value, Metric)]
-        return [*self._variables, *(v for metric in held for v in metric.variables)]
+        """All state: this metric's, and that of the metrics in its attributes."""
+        return list({id(variable): variable for variable in _held(vars(self))}.values())
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(f"{type(self).__name__} must define update_state.")
@@ -128,6 +128,17 @@ class Metric:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
+
+
+def _held(thing: Any) -> Iterator[Variable]:
+    """The variables in attributes, lists and dicts, and those of the metrics there."""
+    if isinstance(thing, Variable):
+        yield thing
+    elif isinstance(thing, Metric):
+        yield from thing.variables
+    elif isinstance(thing, dict | list | tuple):
+        for item in thing.values() if isinstance(thing, dict) else thing:
+            yield from _held(item)
 
 
 def per_sample(

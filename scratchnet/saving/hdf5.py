@@ -37,7 +37,7 @@ def write_hdf5(arrays: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
     # The oldest format that holds it is the one that every version of HDF5 reads.
     with h5py.File(buffer, "w", libver="earliest") as root:
         for path, name in names.items():
-            root.create_group(path).attrs["name"] = name
+            root.create_group(path).attrs["name"] = printable(name)  # HDF5's text has no NUL
         for path, array in arrays.items():
             root[path] = array
     return buffer.getvalue()

@@ -240,6 +240,11 @@ def _layer(layer: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
     kind, config = layer["class_name"], layer["config"]
     if kind == "InputLayer":
         return layer
+    if "/" in config["name"]:
+        raise ValueError(
+            f"layer {config['name']!r}: Keras allows no slash in a layer's name. Rename it, or "
+            "save the model under a name that ends in .npz."
+        )
     if layer["module"].startswith("keras."):
         config = {**config, "dtype": policy}
     return _plain({**layer, "config": config})

@@ -1,6 +1,13 @@
-"""Tests for anyone's hand-written backprop: batteries, strategies, a museum of bugs, exact numbers.
+"""Tests for anyone's hand-written backprop: one call, strategies, a museum of bugs, exact numbers.
 
-`batteries` checks a layer, an activation, a loss, an optimizer or a batch loop and names the likely
-bug; `strategies` draws problems with Hypothesis; `museum` holds the bugs; `exact` computes without
-rounding. This file imports none of them: each brings its own needs. Start at `batteries.py`.
+`check` takes a layer, an activation, a loss, an optimizer or a model as it is and says whether its
+gradients are right, and if not, where and why. `batteries` are the same by kind, with more laws;
+`strategies` draws problems with Hypothesis; `museum` holds the bugs; `exact` computes without
+rounding. Read `checking.py` next.
 """
+
+from scratchnet.testing.checking import check as check
+from scratchnet.testing.failure import LawError as LawError
+from scratchnet.testing.subjects.options import SubjectError as SubjectError
+
+__all__ = ["LawError", "SubjectError", "check"]

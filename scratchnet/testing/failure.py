@@ -1,17 +1,20 @@
-"""What a battery raises: which law broke, on which small example, and which bug it looks like.
+"""What a check raises: which law broke, on which small example, and which bug it looks like.
 
-One exception for all batteries, so that a test-suite can ask for the parts instead of parsing the
-text. Read `batteries.py` next.
+One exception for all checks, so that a test-suite can ask for the parts instead of parsing the
+text. The text says what is wrong and shows the entries that differ, and no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from scratchnet.testing.naming import sentence
+
+WIDE = 24
+"""Arrays of more numbers are shown by their shape."""
 
 
 class LawError(AssertionError):
@@ -36,20 +39,46 @@ class LawError(AssertionError):
         what: str,
         counterexample: Mapping[str, Any] | None = None,
         bug: str | None = None,
+        observed: str = "",
+        remarks: Iterable[str] = (),
     ):
-        self.law, self.bug = law, bug
+        self.law, self.bug, self.remarks = law, bug, tuple(remarks)
         self.counterexample = dict(counterexample or {})
         lines = [f"{owner} breaks the law {law!r}: {what}"]
         lines += [f"  {name} = {shown(value)}" for name, value in self.counterexample.items()]
-        super().__init__("\n".join([*lines, f"  {sentence(bug)}"]))
+        lines += [f"  {observed}"] if observed else []
+        lines += [f"  {sentence(bug)}"]
+        lines += [f"  remark: {remark}" for remark in self.remarks[:3]]
+        super().__init__("\n".join(lines))
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message alone."""
+        return str(self).splitlines()
 
 
 def shown(value: Any) -> str:
-    """A small array on one line."""
+    """A small array on one line, a large one by its shape and its first entries."""
     if isinstance(value, np.ndarray):
+        if value.size > WIDE:
+            first = np.array2string(value.ravel()[:4], precision=6, separator=", ")[1:-1]
+            return f"{value.dtype} of shape {value.shape}: {first}, ..."
         text = np.array2string(value, precision=6, threshold=60, max_line_width=10_000)
         return " ".join(text.split())
     return str(value)
+
+
+def digits(given: float, right: float) -> tuple[str, str]:
+    """Two numbers with as many digits as it takes to see that they differ.
+
+    >>> digits(2.0, 1.0), digits(1.00000012, 1.0)
+    (('2', '1'), ('1.00000012', '1'))
+    """
+    size = max(abs(given), abs(right))
+    off = abs(given - right)
+    places = 6
+    if size and np.isfinite(off) and off:
+        places = int(np.clip(np.ceil(-np.log10(off / size)) + 2, 6, 17))
+    return f"{given:.{places}g}", f"{right:.{places}g}"
 
 
 class Laws:

@@ -118,7 +118,7 @@ Form = AdamForm | SGDForm
 
 def settings_of(optimizer: Any) -> Settings:
     """The numbers of one of our own optimizers, in Keras's dialect."""
-    names = set(Settings.__dataclass_fields__) & set(vars(optimizer))
+    names = set(Settings.__dataclass_fields__) & set(vars(optimizer)) - {"learning_rate"}
     numbers = {name: getattr(optimizer, name) for name in names}
     return Settings(learning_rate=optimizer.learning_rate, keras=True, **numbers)
 

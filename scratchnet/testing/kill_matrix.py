@@ -22,7 +22,6 @@ from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Input, Rescaling
 from scratchnet.optimizers import SGD, Adam, Optimizer
 from scratchnet.sequential import Sequential
-from scratchnet.testing.adapters import OwnLayer
 from scratchnet.testing.batteries import (
     LawError,
     check_activation,
@@ -33,6 +32,7 @@ from scratchnet.testing.batteries import (
 )
 from scratchnet.testing.magnitude import gradient_scale
 from scratchnet.testing.museum import BUGS, Bench, Bug, Setting
+from scratchnet.testing.subjects.own import OwnLayer
 from scratchnet.utils import to_categorical
 
 Check = Callable[[Bug], bool]
@@ -133,7 +133,12 @@ def sum_of_parts(bug: Bug) -> bool:
 
 def optimizer_steps(bug: Bug) -> bool:
     """Does the optimizer go elsewhere than its rule says?"""
-    return _fails(lambda: check_optimizer(lambda: Planted(bug))) is not None
+    return _fails(lambda: check_optimizer(lambda: Planted(bug), rule=rule_of(bug))) is not None
+
+
+def rule_of(bug: Bug) -> str:
+    """The rule of the optimizer in a bug's setting."""
+    return "adam" if bug.setting.optimizer in ("adam", "amsgrad") else "sgd"
 
 
 def batches(bug: Bug) -> bool:
@@ -229,7 +234,7 @@ def looks_like(bug: Bug) -> str | None:
     elif bug.part == "loop":
         failure = _fails(lambda: check_batches(_fit_batches(bug)))
     else:
-        failure = _fails(lambda: check_optimizer(lambda: Planted(bug)))
+        failure = _fails(lambda: check_optimizer(lambda: Planted(bug), rule=rule_of(bug)))
     return None if failure is None else failure.bug
 
 

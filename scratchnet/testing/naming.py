@@ -16,6 +16,14 @@ import numpy as np
 
 from scratchnet.engines import Array
 from scratchnet.testing.museum import BUGS
+from scratchnet.testing.slips import SLIPS
+
+
+class LikelyBug(NamedTuple):
+    """The name of the one known bug that explains everything, or None."""
+
+    name: str | None = None
+
 
 Tensors = Mapping[str, Array]
 
@@ -46,18 +54,22 @@ def same(one: Tensors, other: Tensors, tolerance: float = TOLERANCE) -> bool:
     return True
 
 
-def explains(name: str, draws: list[Evidence]) -> bool:
+def explains(name: str, draws: list[Evidence], tolerance: float = TOLERANCE) -> bool:
     """Whether this variant gives the wrong result wherever it was drawn, and is wrong itself."""
     known = [draw for draw in draws if name in draw.variants]
     if len(known) < len(draws):
         return False
-    if not all(same(draw.wrong, draw.variants[name]) for draw in known):
+    if not all(same(draw.wrong, draw.variants[name], tolerance) for draw in known):
         return False
-    telling = [draw for draw in known if not same(draw.right, draw.wrong)]
+    telling = [draw for draw in known if not same(draw.right, draw.wrong, tolerance)]
     return len(telling) > 0
 
 
-def recognise(draws: Iterable[Evidence], alias: Mapping[str, str] | None = None) -> str | None:
+def recognise(
+    draws: Iterable[Evidence],
+    alias: Mapping[str, str] | None = None,
+    tolerance: float = TOLERANCE,
+) -> str | None:
     """The name of the one variant that explains all draws, or None.
 
     `alias` maps variants to names: several that bear one name count as one.
@@ -71,7 +83,9 @@ def recognise(draws: Iterable[Evidence], alias: Mapping[str, str] | None = None)
     """
     all_draws = list(draws)
     names = {name for draw in all_draws for name in draw.variants}
-    found = {(alias or {}).get(name, name) for name in names if explains(name, all_draws)}
+    found = {
+        (alias or {}).get(name, name) for name in names if explains(name, all_draws, tolerance)
+    }
     return found.pop() if len(found) == 1 else None
 
 
@@ -85,6 +99,7 @@ SENTENCES = {
     "zero": "it is 0: computed and thrown away, or never computed",
     "sign": "its sign is turned",
     "transposed": "it is transposed",
+    "factor K too small": "a factor of K too small: averaged over the outputs once too often",
     "first sample": "only the first sample counts: the sum over the batch is missing",
     "last sample": "only the last sample counts: each overwrites the one before",
     "one for all": "the sum runs over the outputs too: every entry got the same number",
@@ -100,6 +115,8 @@ def sentence(name: str | None) -> str:
         return "likely bug: not recognised"
     if name in BUGS:
         return f"likely bug: looks like {name!r}: {BUGS[name].wrong} ({BUGS[name].source})"
+    if name in SLIPS:
+        return f"likely bug: looks like {name!r}: {SLIPS[name].wrong} ({SLIPS[name].source})"
     tensor, _, kind = name.partition(": ")
     return f"likely bug: {tensor}: {SENTENCES[kind]}"
 

@@ -25,6 +25,7 @@ FILES = (
     "initializers.py",
     "layers.py",
     "losses/loss.py",
+    "losses/dense_targets.py",
     "objective.py",
     "optimizers.py",
     "model.py",

@@ -29,6 +29,7 @@ DOCTESTS = (
     "scratchnet/initializers.py",
     "scratchnet/layers.py",
     "scratchnet/losses/loss.py",
+    "scratchnet/losses/dense_targets.py",
     "scratchnet/objective.py",
     "scratchnet/optimizers.py",
     "scratchnet/model.py",

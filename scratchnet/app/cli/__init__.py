@@ -27,6 +27,7 @@ from scratchnet.app.cli import (
     train,
 )
 from scratchnet.app.cli.errors import ErrorHandler
+from scratchnet.process import forgive_encodings
 
 HELP = """**A first run**
 
@@ -93,4 +94,5 @@ for _panel, _rooms in COMMANDS.items():
 
 def main() -> None:
     """The entry point."""
+    forgive_encodings()
     app()

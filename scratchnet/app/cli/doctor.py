@@ -141,14 +141,15 @@ def processor() -> Iterator[Finding]:
     """The processor, how much of it this process may use, and what computes products."""
     from threadpoolctl import threadpool_info
 
-    from scratchnet.engines.compiled import session
+    from scratchnet.engines import compiled
 
     yield Finding("processor", FINE, f"{environment.cpu_model()}, {os.cpu_count()} cores")
     usable = getattr(os, "sched_getaffinity", None)
     bounds = [f"{len(usable(0))} by affinity"] if usable else []
     bounds += [f"NUMBA_NUM_THREADS={n}" for n in [os.environ.get("NUMBA_NUM_THREADS")] if n]
     bounds += [f"cgroup {limit}" for limit in [_cgroup_limit()] if limit]
-    yield Finding("threads", FINE, f"{session.threads_allowed()} to use ({', '.join(bounds)})")
+    threads = 1 if compiled.unavailable() else compiled.ENGINE.fused.threads_allowed()
+    yield Finding("threads", FINE, f"{threads} to use ({', '.join(bounds)})")
     blas = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     told = (f"{pool['internal_api']} {pool['version']}" for pool in blas)
     yield Finding("BLAS", FINE, f"{', '.join(told) or 'unknown'}; 1 thread in fit")
@@ -176,7 +177,12 @@ def compiled_engine() -> Iterator[Finding]:
         return
     yield Finding("engine", FINE, "compiled")
     place = compiled.ENGINE.fused.cache_folder()
-    if place and os.access(place, os.W_OK):
+    damaged = compiled.ENGINE.fused.cache_damage()
+    if damaged:
+        told = "; ".join(f"{Path(path).name} {what}" for path, what in damaged.items())
+        found = f"{place}, damaged, so that the next training compiles anew: {told}"
+        yield Finding("Numba's cache", OPTIONAL, found, f"rm -rf {shlex.join(damaged)}")
+    elif place and os.access(place, os.W_OK):
         kept = compiled.ENGINE.fused.compiled_before()
         state = "compiled before" if kept else "nothing yet: the first training compiles"
         yield Finding("Numba's cache", FINE, f"{place}, {state}")

@@ -20,7 +20,7 @@ from scratchnet.app.run_folder import PICTURES, InUseError, RunFolder, check_fre
 from scratchnet.app.run_training import Outcome, RunSettings
 from scratchnet.app.text import without_home
 from scratchnet.datasets import Choice
-from scratchnet.support import Interruptible
+from scratchnet.process import Interruptible
 
 
 @dataclass(frozen=True)

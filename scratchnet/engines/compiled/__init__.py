@@ -38,30 +38,46 @@ other distances between moments, huge pages, the next sample's entries in the fi
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
 from scratchnet.engines import reference as ref
 from scratchnet.engines.contract import Engine
 
-try:
-    from numba import config
-
-    _HAS_NUMBA = True
-except ImportError:
-    _HAS_NUMBA = False
-
 
 def unavailable() -> str | None:
     """Why this engine cannot run here, in one sentence; None where it can."""
-    if not _HAS_NUMBA:
+    threads = os.environ.get("NUMBA_NUM_THREADS")
+    if threads is not None and not _is_positive(threads):  # before Numba sees it, and fails
+        return (
+            f"the compiled engine cannot run under NUMBA_NUM_THREADS={threads!r}: expected a whole "
+            "number of 1 or more; set it so or unset it, or take engine='reference'."
+        )
+    try:
+        from numba import config  # takes its time, and may fail for reasons of its own
+    except ModuleNotFoundError:
         return "the compiled engine needs Numba: install numba, or take engine='reference'."
+    except Exception as error:
+        said = str(error).strip().splitlines() or [repr(error)]
+        return (
+            f"the compiled engine needs Numba, which says on import {said[-1]!r}: mend that, "
+            "or take engine='reference'."
+        )
     if config.DISABLE_JIT:
         return (
             "the compiled engine cannot run under NUMBA_DISABLE_JIT=1: unset it, "
             "or take engine='reference'."
         )
     return None
+
+
+def _is_positive(number: str) -> bool:
+    """Whether a setting is a whole number of 1 or more, as Numba reads it."""
+    try:
+        return int(number) >= 1
+    except ValueError:
+        return False
 
 
 def _engine() -> Engine:

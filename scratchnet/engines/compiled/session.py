@@ -63,6 +63,11 @@ def compiled_before() -> bool:
     return cache.compiled_before(_train_batches)
 
 
+def cache_damage() -> dict[str, str]:
+    """The damaged files of kept code, which will be compiled anew: path -> what is wrong."""
+    return cache.damage(_train_batches, _predict_batches, _count_nonzero, _compress_samples)
+
+
 class _View:
     """Another array's memory, not marked read-only: Numba would compile anew for that mark."""
 

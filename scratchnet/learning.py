@@ -1,0 +1,91 @@
+"""Which of a model's parameters learn, and whose parameters an optimizer's slots go with.
+
+A layer may be frozen, and an optimizer serves only the variables that it was built for, as in
+Keras: another model's or a new layer's are refused, however many they are. What `model.py` does
+with the whole vector is done here with the part of it that learns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from scratchnet.checks import Examples
+from scratchnet.engines import Array
+from scratchnet.layers import Layer
+from scratchnet.model import Network
+from scratchnet.optimizers import Optimizer
+
+
+def learners(model: Network) -> list[Layer]:
+    """The layers whose parameters learn."""
+    if not getattr(model, "trainable", True):
+        return []
+    return [layer for layer in model.layers if layer.params and layer.trainable]
+
+
+def train_step(model: Network, batch: Examples) -> tuple[Any, Array]:
+    """Forward, backward, update of what learns: one step, as `Network.train_step` of everything."""
+    part = claim(model)
+    loss, outputs = model.gradient(batch)
+    theta = model.theta[part]  # a view of everything, or a copy of what learns
+    if theta.size:
+        model.optimizer.step(model.engine, theta, model.grad[part])
+    if not isinstance(part, slice):
+        model.theta[part] = theta
+    return loss, outputs
+
+
+def claim(model: Network) -> slice | Array:
+    """Which entries of theta learn, once it is known that the optimizer's slots are theirs.
+
+    Raises:
+        ValueError: for parameters that the optimizer was not built for.
+    """
+    layers = [layer for layer in model.layers if layer.params]
+    learning = learners(model)
+    part: slice | Array = slice(None)
+    if len(learning) < len(layers):
+        flags = [layer in learning for layer in layers]
+        part = np.repeat(flags, [layer.count_params() for layer in layers])
+    optimizer = model.optimizer
+    if optimizer.owners is None:
+        optimizer.build(model.theta[part])
+        optimizer.owners = learning
+    elif optimizer.owners != learning:
+        _hand_over(optimizer, learning)
+        optimizer.build(model.theta[part])
+    return part
+
+
+def _hand_over(optimizer: Optimizer, learning: list[Layer]) -> None:
+    """Bring the slots of these layers into `optimizer.slots`, in order; those of others rest."""
+    mine = slots_by_layer(optimizer)
+    if not any(layer.in_model for layer in mine):  # copied or unpickled without its model
+        sizes = ([layer.count_params() for layer in layers] for layers in (mine, learning))
+        if len({*map(tuple, sizes)}) == 1:
+            mine = dict(zip(learning, mine.values(), strict=True))
+    unknown = [layer.name for layer in learning if layer not in mine]
+    if unknown:
+        raise ValueError(
+            f"Unknown variable: the parameters of layer {unknown[0]!r}. {optimizer.name} can only "
+            "be called for the variables it was originally built with: compile with a new "
+            "optimizer."
+        )
+    slots = {
+        name: np.concatenate([slot[:0], *(mine[layer][name] for layer in learning)])
+        for name, slot in optimizer.slots.items()
+    }
+    resting = {layer: own for layer, own in mine.items() if layer not in learning}
+    vars(optimizer).update(slots=slots, owners=learning, resting=resting)
+
+
+def slots_by_layer(optimizer: Optimizer) -> dict[Layer, dict[str, Array]]:
+    """The slots of every layer that the optimizer was built for, those that rest last."""
+    found, start = {}, 0
+    for layer in optimizer.owners or ():
+        stop = start + layer.count_params()
+        found[layer] = {name: slot[start:stop] for name, slot in optimizer.slots.items()}
+        start = stop
+    return {**found, **optimizer.resting}

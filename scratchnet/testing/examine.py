@@ -1,0 +1,372 @@
+"""The laws of a layer, an activation or a loss, asked one after the other, in two ranks.
+
+Right or wrong: finite outputs, the same result twice, a gradient for everything, of the right
+shape, equal to what `gradcheck.check_vjp` finds. Hygiene: what right code may do and should not;
+remarks, unless `strict`. What fails is made small before it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from scratchnet import gradcheck
+from scratchnet.engines import Array
+from scratchnet.testing import hygiene
+from scratchnet.testing.draws import SCALES, Domain, Draws
+from scratchnet.testing.failure import LawError, Laws, digits
+from scratchnet.testing.naming import LikelyBug
+from scratchnet.testing.shrinking import smaller
+from scratchnet.testing.subjects.subject import Point, Subject
+from scratchnet.testing.symptoms import apart, symptom
+from scratchnet.testing.values import right_gradients, wide
+
+__tracebackhide__ = True  # pytest shows the line that called us, and the message
+
+MUST = ("finite", "deterministic", "shapes", "learning", "gradients", "second call")
+HYGIENE = (
+    *("inputs not written to", "dtype kept", "bias shapes", "bad input refused"),
+    *("slope at 0", "finite far out", "epsilon in backward"),
+)
+GUARD_LAYER, GUARD_LOSS = 1e-7, 1e-5
+"""Up to this share of the largest entry an epsilon in forward explains a difference."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckSettings:
+    """How to judge, whatever the subject."""
+
+    seed: int = 0
+    tolerance: float | None = None
+    strict: bool = False
+    skip: tuple[str, ...] = ()
+    columns: bool = False
+    quick: bool = False
+    """One draw only: somebody else draws, one example after the other."""
+
+
+@dataclass
+class Examination:
+    """One subject held to its laws; `remarks` and `notes` are filled on the way."""
+
+    subject: Subject
+    draws: Draws
+    settings: CheckSettings
+    name_bug: Callable[[Subject, Point, Array, list[Subject]], LikelyBug]
+    relatives: Callable[[], list[Subject]] = list
+    """The same code bound to other sizes, for naming."""
+    remarks: list[str] = field(default_factory=list)
+    single: bool = False
+    """Whether the inputs' numbers are drawn by rounding to float32 inside."""
+
+    guarded: bool = False
+    """Whether an epsilon in forward is left out of backward, so that only mild draws are judged."""
+
+    def __post_init__(self) -> None:
+        self.laws = Laws(MUST + HYGIENE, self.settings.skip)
+        self.shapes: dict[str, str] = {}
+        self.subject.columns = self.settings.columns
+
+    def run(self) -> int:
+        """Every law; the number of points that gradients were judged at."""
+        first = self.draws.start
+        self._deterministic(first)
+        if self.settings.strict:
+            self._hygiene(first, "inputs not written to")
+        points = self._points(first)
+        for number, point in enumerate(points):
+            self._gradients(point, number)
+        if "second call" in self.laws:
+            self._second_call(first)
+        self._far_losses(first)
+        for law in hygiene.LAWS:
+            self._hygiene(first, law)
+        return len(points)
+
+    def _hygiene(self, first: Point, law: str) -> None:
+        if law in self.laws and self.subject.raw and not self.settings.quick:
+            dy = self.dy(self.subject.output(first), 0)
+            hygiene.LAWS[law](self.subject, first, dy, self.hygiene)
+
+    def _far_losses(self, first: Point) -> None:
+        """A loss of any numbers is a number for large ones: 0 * log 0 would end a training."""
+        if self.subject.takes_dy or "finite" not in self.laws:
+            return
+        for name in self.subject.inputs:
+            if self.draws.domains[name] != Domain():
+                continue
+            far = np.resize(np.array(hygiene.FAR), first[name].shape)
+            y = self.subject.output(first | {name: far})
+            if np.isnan(y).any():
+                what = "the loss is NaN for inputs of -1000 and 1000"
+                raise self._error(
+                    "finite", what, {name: far, "loss": y, **_constants(self.subject)}
+                )
+
+    # --- points
+
+    def _points(self, first: Point) -> list[Point]:
+        """The point handed over, then wider ones, as long as the outputs there are finite."""
+        points = [first]
+        if not np.isfinite(self.subject.output(first)).all():
+            y = self.subject.output(first)
+            what = f"{np.sum(~np.isfinite(y))} of {y.size} outputs are not finite"
+            raise self._error("finite", what, dict(first))
+        for number, scale in enumerate(SCALES[: 1 if self.settings.quick else None], 1):
+            for point in (self.draws.point(scale, number), self.draws.mild(scale, number)):
+                if self._is_finite(point):
+                    points.append(point)
+                    break
+            else:
+                self._overflows(scale, point)
+        return points[:1] if self.settings.quick else points
+
+    def _is_finite(self, point: Point) -> bool:
+        try:
+            return bool(np.isfinite(self.subject.output(point)).all())
+        except Exception:
+            return False
+
+    def _overflows(self, scale: float, point: Point) -> None:
+        if scale <= 4 and "finite" in self.laws:
+            y = self.subject.output(point)
+            raise self._error("finite", "the output is not finite", dict(point) | {"output": y})
+        self.hygiene("finite far out", "the output is not finite for inputs of about 12")
+
+    # --- right or wrong
+
+    def _deterministic(self, point: Point) -> None:
+        one, two = self.subject.output(point), self.subject.output(point)
+        if not np.array_equal(one, two, equal_nan=True):
+            if "deterministic" not in self.laws:
+                return
+            shown = dict(point) | {"output": one, "output again": two}
+            what = "the same input gives two results: seed what is random inside, or train=False"
+            raise self._error("deterministic", what, shown)
+
+    def dy(self, y: Array, number: int) -> Array:
+        """The gradient that comes in: ones for a loss, else of either sign, exact in float32."""
+        if not self.subject.takes_dy:
+            return np.full(y.shape, 1.0 / self.subject.share)
+        rng = np.random.default_rng([self.settings.seed, number, 2])
+        drawn = rng.uniform(0.5, 1.5, y.shape) * rng.choice([-1.0, 1.0], y.shape)
+        return drawn.astype(np.float32).astype(np.float64)
+
+    def _gradients(self, point: Point, number: int) -> None:
+        y = self.subject.output(point)
+        dy = self.dy(y, number)
+        self._complete(point, dy, self.subject.gradients(point, dy))
+        report = self.judged(self.subject, point, dy)
+        if report is None or "gradients" not in self.laws or self._guarded(point, dy, number):
+            return
+        self.fail(point, dy, report)
+
+    def _guarded(self, point: Point, dy: Array, number: int) -> bool:
+        """Whether an epsilon explains it, as in log(p + 1e-7), that backward leaves out."""
+        if self.guarded or number > 1 or self.settings.strict:
+            return self.guarded
+        got = self.conformed(self.subject.gradients(point, dy), point)
+        right, _ = right_gradients(self.subject, point, dy)
+        allowed = GUARD_LAYER if self.subject.takes_dy else GUARD_LOSS
+        off = {
+            name: np.nanmax(np.abs(got[name] - value), initial=0)
+            / np.nanmax(np.abs(value), initial=1e-300)
+            for name, value in right.items()
+        }
+        self.guarded = max(off.values()) <= allowed
+        if self.guarded:
+            what = (
+                f"gradients agree to {max(off.values()):.1g}: does backward leave an epsilon out?"
+            )
+            self.hygiene("epsilon in backward", what)
+        return self.guarded
+
+    def judged(self, subject: Subject, point: Point, dy: Array) -> gradcheck.Report | None:
+        """None where check_vjp agrees, else its report."""
+        if not point:
+            return None
+        self.single = self.single or _rounds_to_float32(subject.output(point))
+
+        def backward(at: Point, dy: Array) -> Point:
+            return self.conformed(subject.gradients(at, np.asarray(dy, np.float64)), at)
+
+        try:
+            gradcheck.check_vjp(
+                lambda at: wide(subject.output(at)),
+                backward,
+                point,
+                dy=dy,
+                coordinates="arrays",
+                tolerance=self.settings.tolerance,
+                rng=self.settings.seed,
+            )
+        except gradcheck.GradientError as error:
+            return None if self._only_rounding(subject, point, dy) else error.report
+        except ValueError as error:
+            raise self._unjudged(error, point, dy) from error
+        return None
+
+    def _only_rounding(self, subject: Subject, point: Point, dy: Array) -> bool:
+        """Whether the difference is nothing beside the gradients that this code gives elsewhere.
+
+        A saturated tanh's slope 1 - a^2 is right to a rounding of 1, however small it is. Nearer
+        to 0, where nothing is saturated, a slope is as large as its terms; going there by t shrinks
+        a weight's gradient by t as well, and 9,007 roundings times 1 / 64 leaves room for 140.
+        """
+        right, _ = right_gradients(subject, point, dy)
+        got = self.conformed(subject.gradients(point, dy), point)
+        off = {n: np.nanmax(np.abs(got[n] - value), initial=0) for n, value in right.items()}
+        unit = 2.0**-24 if self.single else 2.0**-53
+        rng, sizes = np.random.default_rng(0), dict.fromkeys(point, 0.0)
+        for t in (1, 1 / 8, 1 / 64):
+            for _ in range(3):
+                signs = rng.choice([-1.0, 1.0], dy.shape) if subject.takes_dy else 1.0
+                found = subject.gradients({n: t * v for n, v in point.items()}, dy * signs)
+                for name, value in found.items():
+                    sizes[name] = max(sizes[name], float(np.nanmax(np.abs(value), initial=0)))
+        return all(off[n] <= 9007 * unit * sizes[n] for n in off)
+
+    def _unjudged(self, error: ValueError, point: Point, dy: Array) -> LawError:
+        """What check_vjp refuses to judge is a law of its own."""
+        law = "deterministic" if "deterministic" in str(error) else "finite"
+        got = self.subject.gradients(point, dy)
+        return self._error(law, str(error), {**point, **{f"d{k}": v for k, v in got.items()}})
+
+    def conformed(self, got: Point, point: Point) -> Point:
+        """Gradients in the shapes of their arrays, where only axes of length 1 differ."""
+        made = {}
+        for name, value in point.items():
+            gradient = np.asarray(got[name])
+            gradient = gradient if gradient.dtype.kind == "f" else gradient.astype(np.float64)
+            if gradient.shape != value.shape and gradient.size == value.size:
+                gradient = gradient.reshape(value.shape)
+            made[name] = gradient.astype(np.float32) if self.single else gradient
+        return made
+
+    def _complete(self, point: Point, dy: Array, got: Point) -> None:
+        """There is a gradient for everything, of as many numbers, and in the same order of axes."""
+        for name, value in point.items():
+            gradient = got[name]
+            if gradient.shape == () and value.shape != () and np.isnan(gradient):
+                what = f"backward leaves no gradient of {name}: nothing would be learned"
+                raise self._error("learning", what, {name: value})
+            if gradient.shape == value.shape:
+                continue
+            what = f"the gradient of {name} has shape {gradient.shape}, expected {value.shape}"
+            trimmed = [tuple(n for n in a.shape if n > 1) for a in (gradient, value)]
+            if trimmed[0] == trimmed[1]:
+                if name not in self.shapes:
+                    self.shapes[name] = what
+                    self.hygiene("bias shapes", what)
+            elif "shapes" in self.laws:
+                turned = gradient.shape == value.shape[::-1]
+                bug = "dW transposed" if name in self.subject.parameters else f"{name}: transposed"
+                shown = {**point, "dY": dy, f"d{name}": gradient}
+                raise self._error("shapes", what, shown, bug if turned else None)
+
+    def _second_call(self, point: Point) -> None:
+        """A second pass adds nothing to what the first one left."""
+        dy = self.dy(self.subject.output(point), 0)
+        passes = self.subject.repeated(point, dy, 3)
+        (y, one), (again, two), (_, three) = passes
+        if not np.array_equal(y, again, equal_nan=True):
+            text = (
+                "a second pass gives another output, a state is carried over: the first is judged"
+            )
+            self.remarks.append(text)
+            return
+        for name in one:
+            if not np.array_equal(one[name], two[name], equal_nan=True):
+                grown = np.allclose(three[name] - two[name], two[name] - one[name], rtol=1e-9)
+                what = f"the gradient of {name} is another after a second pass on the same numbers"
+                shown = {f"d{name} first": one[name], f"d{name} then": two[name]}
+                bug = "gradients accumulate" if grown else None
+                raise self._error("second call", what, shown, bug)
+
+    # --- telling
+
+    def hygiene(
+        self, law: str, what: str, shown: dict[str, Any] | None = None, bug: Any = None
+    ) -> None:
+        """A remark, or a failure where `strict` asks for it."""
+        if law not in self.laws:
+            return
+        if self.settings.strict:
+            raise self._error(law, what, shown or {}, bug)
+        self.remarks.append(f"{law}: {what}")
+
+    def _error(self, law: str, what: str, shown: dict[str, Any], bug: Any = None) -> LawError:
+        return LawError(self.subject.name, law, what, shown, bug, remarks=self.remarks)
+
+    def fail(self, point: Point, dy: Array, report: gradcheck.Report) -> None:
+        """Raise the failure, on the smallest example found, with values that two methods give."""
+        self.subject.last_point = point
+        subject, point, dy = smaller(self.subject, point, dy, self.judged)
+        got = self.conformed(subject.gradients(point, dy), point)
+        right, method = right_gradients(subject, point, dy)
+        wrong = [name for name in point if differing(got[name], right[name]).any()]
+        wrong = wrong or [name for name in point if f"['{name}']" in report.path]
+        shown: dict[str, Any] = dict(point) | ({"dY": dy} if subject.takes_dy else {})
+        shown |= _constants(subject)
+        observed, count = [], {}
+        for name in wrong:
+            shown |= _entries(name, got[name], right[name])
+            count[name] = int(np.sum(differing(got[name], right[name])))
+            seen = _seen(f"d{name}", got[name], right[name], dict(point) | {"dY": dy})
+            observed += [seen] if seen else []
+        asked = {name: int(np.sum(~np.isnan(right[name]))) for name in wrong}
+        text = ", ".join(f"{count[n]} of {asked[n]} entries of d{n}" for n in wrong)
+        rest = [f"d{name}" for name in point if name not in wrong]
+        what = f"wrong in {text}" + (f"; {', '.join(rest)} right" if rest else "")
+        bug = self.name_bug(subject, point, dy, self.relatives())
+        remarks = [f"right values: {method}", *self.remarks]
+        raise LawError(
+            subject.name, "gradients", what, shown, bug.name, "; ".join(observed[:2]), remarks
+        )
+
+
+def differing(given: Array, right: Array) -> Array:
+    """Which entries differ, of those that were asked for."""
+    return apart(given, np.where(np.isnan(right), given, right))
+
+
+def _constants(subject: Subject) -> dict[str, Any]:
+    """Arguments that have no gradient: labels, targets, indices."""
+    names = subject.style.arguments
+    return {
+        names[at] if at < len(names) else f"x{at}": arg
+        for at, arg in enumerate(subject.given)
+        if at not in subject.inputs.values() and isinstance(arg, np.ndarray)
+    }
+
+
+def _seen(name: str, given: Array, right: Array, point: dict[str, Array]) -> str:
+    if np.isnan(right).any():
+        kept = ~np.isnan(right)
+        return symptom(name, given[kept], right[kept], {})
+    return symptom(name, given, right, point)
+
+
+def _entries(name: str, given: Array, right: Array) -> dict[str, str]:
+    """The entries that differ most, at most three."""
+    off = np.where(differing(given, right), np.abs(given - right), 0)
+    order = np.argsort(-off, axis=None, kind="stable")[: min(3, int(np.sum(off > 0)) or 1)]
+    made = {}
+    for flat in order:
+        place = np.unravel_index(flat, right.shape)
+        index = f"[{', '.join(map(str, place))}]" if place else ""
+        one, other = digits(float(given[place]), float(right[place]))
+        made[f"d{name}{index}"] = f"{one}, right: {other}"
+    return made
+
+
+def _rounds_to_float32(y: Array) -> bool:
+    """Whether all these numbers are float32's, which doubles that were computed with are not."""
+    if y.dtype.itemsize < 8 and y.dtype.kind == "f":
+        return True
+    real = np.asarray(y, np.float64)
+    real = real[(np.abs(real) > 0) & (np.abs(real) != 1)]
+    return real.size >= 4 and bool(np.all(real == real.astype(np.float32)) and np.any(real % 0.25))

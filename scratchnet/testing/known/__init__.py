@@ -1,0 +1,1 @@
+"""Layers recognised by what their forward computes, and what their known slips give."""

@@ -1,0 +1,166 @@
+"""Recurrent cells and sequences: tanh(x Wx + h Wh + b), and LSTMs with gates in any order."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from scratchnet.engines import Array, reference
+from scratchnet.testing.known.layers import Case, Known, stopped
+from scratchnet.testing.known.stops import Point, Stops
+
+sigmoid = reference.sigmoid
+
+
+def _weights(
+    point: Point, names: list[str], D: int, H: int
+) -> Iterator[tuple[str, str, str | None, bool]]:
+    """(Wx, Wh, b, transposed): matrices by their shapes, gates of H side by side."""
+    matrices = [n for n in names if point[n].ndim == 2 and min(point[n].shape) >= 1]
+    for Wx, Wh in itertools.permutations(matrices, 2):
+        rest = [n for n in names if n not in (Wx, Wh)]
+        if len(rest) > 1:
+            continue
+        for turned in (False, True):
+            a, c = (point[n].shape[::-1] if turned else point[n].shape for n in (Wx, Wh))
+            if a[0] == D and c[0] == H and a[1] == c[1] and a[1] in (H, 4 * H):
+                yield Wx, Wh, next(iter(rest), None), turned
+
+
+def _linear(p: Point, x: Array, h: Array, Wx: str, Wh: str, b: str | None, turned: bool) -> Array:
+    U, W = (p[n].T if turned else p[n] for n in (Wx, Wh))
+    return x @ U + h @ W + (0 if b is None else p[b].reshape(1, -1))
+
+
+def cells(case: Case, point: Point, y: Array) -> Iterator[Known]:
+    """One step: (x, h) -> h', or (x, h, c) -> h', c' one after the other."""
+    states = [n for n in case.inputs if point[n].ndim == 2]
+    names = [*case.inputs, *case.learned]
+    for x, h in itertools.permutations(states, 2):
+        if len(point[x]) != len(point[h]):
+            continue
+        D, H = point[x].shape[1], point[h].shape[1]
+        rest = [n for n in names if n not in (x, h)]
+        for Wx, Wh, b, turned in _weights(point, rest, D, H):
+            if point[Wx].size == D * H:
+                yield _cell(x, h, Wx, Wh, b, turned)
+        for c in (n for n in rest if point[n].shape == point[h].shape):
+            for Wx, Wh, b, turned in _weights(point, [n for n in rest if n != c], D, H):
+                if point[Wx].size == 4 * D * H:
+                    yield from _long_short(x, h, c, Wx, Wh, b, turned, H)
+
+
+def _cell(x: str, h: str, Wx: str, Wh: str, b: str | None, turned: bool) -> Known:
+    def forward(p: Point, stop: Stops) -> Array:
+        state = stop("state", p[h])
+        return np.tanh(_linear(p, p[x], state, Wx, Wh, b, turned))
+
+    def sloped(p: Point, dy: Array) -> Point:
+        U, W = (p[n].T if turned else p[n] for n in (Wx, Wh))
+        made = {x: dy @ U.T, h: dy @ W.T, Wx: p[x].T @ dy, Wh: p[h].T @ dy}
+        made |= {n: made[n].T for n in (Wx, Wh) if turned}
+        return made | ({} if b is None else {b: dy.sum(0).reshape(p[b].shape)})
+
+    return Known(forward, {"slope of the state forgotten": sloped})
+
+
+def _long_short(
+    x: str, h: str, c: str, Wx: str, Wh: str, b: str | None, turned: bool, H: int
+) -> Iterator[Known]:
+    for order in itertools.permutations("ifog"):
+
+        def forward(p: Point, stop: Stops, order: tuple[str, ...] = order) -> Array:
+            z = _linear(p, p[x], p[h], Wx, Wh, b, turned)
+            after, cell = _gates(z, p[c], order, H, stop)
+            return np.concatenate([after.ravel(), cell.ravel()])
+
+        yield Known(forward, stopped(forward, cell_path_left_out=("through tanh",)))
+
+
+def _gates(
+    z: Array, c: Array, order: tuple[str, ...], H: int, stop: Stops, t: int = 0
+) -> tuple[Array, Array]:
+    gate = {name: z[:, k * H : (k + 1) * H] for k, name in enumerate(order)}
+    i, f, o, g = sigmoid(gate["i"]), sigmoid(gate["f"]), sigmoid(gate["o"]), np.tanh(gate["g"])
+    cell = f * stop("cell", c, t) + i * g
+    return o * np.tanh(stop("through tanh", cell, t)), cell
+
+
+def sequences(case: Case, point: Point, y: Array) -> Iterator[Known]:
+    """A whole sequence (N, T, D) or (T, N, D) -> every state, or the last one."""
+    long = [n for n in case.inputs if point[n].ndim == 3]
+    if len(long) != 1:
+        return
+    (x,) = long
+    H = y.shape[-1]
+    names = [n for n in (*case.inputs, *case.learned) if n != x]
+    starts = [None, *(n for n in names if point[n].ndim == 2 and point[n].shape[1] == H)]
+    for h, time in itertools.product(starts, (1, 0)):
+        rest = [n for n in names if n != h]
+        for Wx, Wh, b, turned in _weights(point, rest, point[x].shape[2], H):
+            if point[Wx].size == point[x].shape[2] * H:
+                yield _sequence(x, h, Wx, Wh, b, turned, time, H, y.ndim == 2)
+            else:
+                yield from _lstm_sequence(x, h, Wx, Wh, b, turned, time, H, y.ndim == 2)
+
+
+def _start(p: Point, x: str, h: str | None, time: int, H: int) -> Array:
+    return np.zeros((p[x].shape[1 - time], H)) if h is None else p[h]
+
+
+def _sequence(
+    x: str,
+    h: str | None,
+    Wx: str,
+    Wh: str,
+    b: str | None,
+    turned: bool,
+    time: int,
+    H: int,
+    last: bool,
+) -> Known:
+    def forward(p: Point, stop: Stops) -> Array:
+        state, states = _start(p, x, h, time, H), []
+        for t in range(p[x].shape[time]):
+            before = stop("recurrence", state, t) if t else state
+            state = np.tanh(_linear(p, np.take(p[x], t, axis=time), before, Wx, Wh, b, turned))
+            states.append(state)
+        return state if last else np.stack(states, axis=time)
+
+    return Known(forward, stopped(forward, recurrence_left_out=("recurrence",)))
+
+
+def _lstm_sequence(
+    x: str,
+    h: str | None,
+    Wx: str,
+    Wh: str,
+    b: str | None,
+    turned: bool,
+    time: int,
+    H: int,
+    last: bool,
+) -> Iterator[Known]:
+    for order in itertools.permutations("ifog"):
+
+        def forward(p: Point, stop: Stops, order: tuple[str, ...] = order) -> Array:
+            state, states = _start(p, x, h, time, H), []
+            cell = np.zeros_like(state)
+            for t in range(p[x].shape[time]):
+                before = stop("recurrence", state, t) if t else state
+                z = _linear(p, np.take(p[x], t, axis=time), before, Wx, Wh, b, turned)
+                state, cell = _gates(z, cell, order, H, stop, t)
+                states.append(state)
+            return state if last else np.stack(states, axis=time)
+
+        yield Known(
+            forward,
+            stopped(
+                forward,
+                recurrence_left_out=("recurrence",),
+                cell_path_left_out=("through tanh",),
+                recurrence_of_the_cell_left_out=("cell",),
+            ),
+        )

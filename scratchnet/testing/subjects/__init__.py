@@ -1,0 +1,1 @@
+"""Anybody's code as functions of named arrays: found, bound, and put back before every pass."""
