@@ -185,7 +185,7 @@ class SurveyResult:
     broken: tuple[str, ...] = ()
 
 
-def survey(networks: Iterable[NetworkSeed]) -> SurveyResult:
+def survey(networks: Iterable[NetworkSeed], engine: str = "reference") -> SurveyResult:
     """Each of the networks for 200 steps beside Keras, in float64."""
     found = SurveyResult()
     for key in networks:
@@ -194,7 +194,7 @@ def survey(networks: Iterable[NetworkSeed]) -> SurveyResult:
         if not np.isfinite(distance):
             found.overflowed += 1
             continue
-        model, x, y, weights, size = draw_network(key)
+        model, x, y, weights, size = draw_network(key, engine)
         report = lockstep(
             model,
             x,

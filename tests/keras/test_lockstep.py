@@ -214,9 +214,10 @@ def test_a_wild_network_exists_so_that_the_twin_is_needed():
     assert any(twin_distance(NetworkSeed(seed)) > 1e-13 for seed in range(40))
 
 
+@pytest.mark.parametrize("engine", ["reference", "compiled"])
 @pytest.mark.parametrize("feature", FEATURES)
-def test_whatever_is_registered_keeps_step_in_networks_of_its_own(feature):
-    found = survey(NetworkSeed(seed, feature) for seed in range(EACH))
+def test_whatever_is_registered_keeps_step_in_networks_of_its_own(feature, engine):
+    found = survey((NetworkSeed(seed, feature) for seed in range(EACH)), engine)
     assert not found.broken
     assert found.overflowed < EACH
 
