@@ -350,6 +350,50 @@ def adam(
     theta -= m * alpha / (np.sqrt(v) + epsilon)
 
 
+def rmsprop(
+    theta: Array,
+    grad: Array,
+    v: Array,
+    u: Array | None,
+    mean: Array | None,
+    learning_rate: float,
+    rho: float,
+    one_minus_rho: float,
+    momentum: float,
+    epsilon: float,
+) -> None:
+    """v = rho v + (1 - rho) g^2;  step = lr g / sqrt(v + eps);  theta -= step.
+
+    The epsilon stands inside the root, unlike Adam's. With momentum: u = mu u + step, theta -= u.
+    With a mean (centered): mean = rho mean + (1 - rho) g, and the root is of v - mean^2 + eps.
+    Source: Hinton 2012, lecture 6e; Graves 2013, section 4.2 (centered); Keras,
+    optimizers/rmsprop.py.
+
+    >>> theta, v = np.array([1.0]), np.zeros(1)
+    >>> rmsprop(theta, np.array([4.0]), v, None, None, 0.5, 0.75, 0.25, 0.0, 12.0)
+    >>> theta.tolist(), v.tolist()  # 1 - 0.5 * 4 / sqrt(4 + 12)
+    ([0.5], [4.0])
+    """
+    v *= rho
+    v += grad * grad * one_minus_rho
+    spread = v
+    if mean is not None:
+        mean *= rho
+        mean += grad * one_minus_rho
+        spread = v - mean * mean
+    step = grad * learning_rate / np.sqrt(spread + epsilon)
+    if u is not None:
+        u *= momentum
+        u += step
+        step = u
+    theta -= step
+    # As in adam: what only decays would end in denormal numbers.
+    v[v < np.finfo(v.dtype).tiny] = 0
+    for slot in (u, mean):
+        if slot is not None:
+            slot[np.abs(slot) < TINY] = 0
+
+
 KINKS = {"relu": (0.0,), "leaky_relu": (0.0,)}
 """Where slopes jump: on a kink, rounding alone may decide which slope holds."""
 
@@ -380,5 +424,5 @@ ENGINE = Engine(
         ),
         "mean_squared_error": LossFunction(mean_squared_error, mean_squared_error_backward),
     },
-    optimizers={"sgd": sgd, "adam": adam},
+    optimizers={"sgd": sgd, "adam": adam, "rmsprop": rmsprop},
 )
