@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import metrics
+from scratchnet import learning, metrics
 from scratchnet.checks import check_shape
 from scratchnet.engines import Array
 from scratchnet.saving import DTYPES, State
@@ -263,12 +263,12 @@ class Blueprint:
 def restore(model: Any, plan: Blueprint) -> None:
     """Make an empty model the one that a plan describes."""
     model.name = plan.name
-    model.theta = model.grad = np.zeros(0, plan.dtype)
-    model.layers, model._input_shape = plan.layers, plan.shape
+    empty = np.zeros(0, plan.dtype)
+    vars(model).update(_stack=plan.layers, _input_shape=plan.shape, theta=empty, grad=empty)
     shape = plan.shape
     for layer, own in zip(plan.layers, plan.weights, strict=True):
         # With values of its own a layer is not drawn anew.
-        layer.params, layer.input_shape = own, shape
+        vars(layer).update(params=own, input_shape=shape)
         shape = layer.compute_output_shape(shape)
     model._lay_out(plan.shape, plan.layers)
     if plan.compiled:
@@ -276,7 +276,7 @@ def restore(model: Any, plan: Blueprint) -> None:
         optimizer = model.optimizer
         optimizer.iterations = plan.iterations
         if plan.slots:
-            optimizer.build(model.theta)
+            learning.claim(model)
             if optimizer.slots.keys() != plan.slots.keys():
                 raise ValueError(
                     f"slots {', '.join(plan.slots)}: expected {', '.join(optimizer.slots)}"
@@ -316,7 +316,7 @@ def slots_of(model: Any) -> dict[str, Array]:
         found: dict[str, Array] = model.optimizer.slots
         return found
     fresh = copy.copy(model.optimizer)
-    fresh.slots = {}
+    vars(fresh).update(slots={}, owners=None)
     fresh.build(model.theta)
     return dict(fresh.slots)
 

@@ -135,8 +135,8 @@ def test_a_run_that_cannot_be_used_is_one_line(run, trained, harm, words):
 
 def test_summary_shows_the_network_that_train_begins_with(run, trained):
     fresh, kept = run("summary").stdout, run("summary", "a").stdout
-    assert "Parameters: 42,310" in fresh and "rescaling" in fresh and "Optimizer" not in fresh
-    assert "Optimizer: 84,620" in kept
+    assert "Total params: 42,310" in fresh and "rescaling" in fresh and "Optimizer" not in fresh
+    assert "Optimizer params: 84,622" in kept  # two vectors, the step count and the learning rate
     assert "rescaling" not in run("summary", "--unscaled").stdout
     told = json.loads(run("summary", "a", "--json").stdout)
     assert told["parameters"] == sum(layer["parameters"] for layer in told["layers"]) == 42_310

@@ -58,6 +58,7 @@ INTERNAL = {
         "check",
     },
     "scratchnet.models": {"model_of"},
+    "scratchnet.optimizers": {"BETA", "RATE", "number"},
     "scratchnet.objective": {"LossDescription", "Row"},
     "scratchnet.testing.exact": {
         # what the oracle is made of

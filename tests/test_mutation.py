@@ -108,16 +108,9 @@ def test_the_table_adds_up():
     assert rows[-1].startswith("1 of 1 survivors are explained") and "7 bits" in rows[-1]
 
 
-MOVED = {"losses.py": "losses/loss.py", "loss_functions.py": "losses/functions.py"}
-"""Where the code stands today that the kept report, of version 0.1.0, has under another name."""
-
-
 def test_the_kept_report_is_good_and_is_about_this_code():
     found = json.loads(report.RESULT.read_text())
     assert report.faults(found) == []
-    for one in found["survivors"]:
-        lines = (ROOT / "scratchnet" / MOVED.get(one["file"], one["file"])).read_text().splitlines()
-        assert one["before"] in [line.strip() for line in lines], one
     for name in (*suite.TESTS, *suite.DOCTESTS):
         assert (ROOT / name).exists()
 

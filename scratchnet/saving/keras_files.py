@@ -262,15 +262,6 @@ def _loss(loss: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metric(metric: Any) -> Any:
-    if isinstance(metric, dict) and metric["class_name"] == "FunctionMetric":
-        function, name = metric["config"]["function"], metric["config"]["name"]
-        config = {"fn": _plain(function), "name": name}
-        return {
-            "module": "keras.metrics",
-            "class_name": "MeanMetricWrapper",
-            "config": config,
-            "registered_name": None,
-        }
     return _plain(metric)
 
 
@@ -346,18 +337,7 @@ def read_model(file: IO[bytes], size: int) -> State:
 
 
 def _metric_here(metric: Any) -> Any:
-    """Keras's wrapper of a function as ours; anything else as it is."""
-    if not isinstance(metric, dict) or metric.get("class_name") != "MeanMetricWrapper":
-        return metric
-    config = metric.get("config")
-    config = dict(config) if isinstance(config, dict) else {}
-    if "fn" in config:
-        config["function"] = config.pop("fn")
-    return metric | {
-        "module": "scratchnet.metrics",
-        "class_name": "FunctionMetric",
-        "config": config,
-    }
+    return metric
 
 
 def _resumed(

@@ -79,7 +79,7 @@ class Describer:
     """Describes things, and knows what own classes and functions their descriptions name.
 
     >>> Describer()(layers.Flatten(name="flat"), "layer")["config"]
-    {'name': 'flat'}
+    {'name': 'flat', 'trainable': True}
     """
 
     def __init__(self) -> None:
