@@ -89,7 +89,7 @@ def table(found: dict[str, Any]) -> str:
     ours, theirs = (100 * statistics.mean(run[k] for run in runs) for k in ("accuracy", "keras"))
     *most, last = sorted(OPTIMIZERS)
     drawn = nets["tame"] + nets["wild"] + nets["overflowed"]
-    wild = f"the others within {nets['ratio']:.1f} times their own one-ulp twin's drift"
+    wild = f"the others within {nets['ratio']:.1f} times their own one-ulp twins' drift"
     rows = [
         ("what", "asked for", "measured"),
         ("---", "---", "---"),
@@ -105,7 +105,7 @@ def table(found: dict[str, Any]) -> str:
         ),
         (
             f"float64, {drawn} random networks, 200 steps of {', '.join(most)} or {last}",
-            f"{BOUND:g}, or {FACTOR} times the twin's drift",
+            f"{BOUND:g}, or {FACTOR} times the twins' drift",
             f"{nets['tame']} within {nets['worst']:.1e}; {wild}; {nets['overflowed']} overflowed",
         ),
         (

@@ -38,6 +38,7 @@ def _function(name: str) -> Callable[..., Array]:
 
 linear = _function("linear")
 relu = _function("relu")
+leaky_relu = _function("leaky_relu")
 sigmoid = _function("sigmoid")
 softmax = _function("softmax")
 tanh = _function("tanh")

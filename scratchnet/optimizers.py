@@ -1,12 +1,12 @@
-"""SGD and Adam, with Keras's arguments and Keras's roundings.
+"""SGD, Adam and RMSprop, with Keras's arguments and Keras's roundings.
 
 An optimizer owns its moments, flat vectors beside the model's theta, and one step counter. It turns
 the step number into plain numbers (`scalars`, `constants`); the arithmetic on vectors is the
 engine's. Keras takes the powers of beta and SGD's momentum through float32 even in float64, and
-this room copies that; learning rate, epsilon and 1 - beta stay double. There is no rule: each
-number was measured (`tests/keras/test_conventions.py`). It refuses what it can't do (clipping,
-decay, averages) by name instead of ignoring it. `scratchnet explain` shows Adam as stages alpha,
-moments and new.
+this room copies that; learning rate, epsilon, 1 - beta, and rho and momentum of RMSprop stay
+double. There is no rule: each number was measured (`tests/keras/test_conventions.py`). It refuses
+what it can't do (clipping, decay, averages) by name instead of ignoring it. `scratchnet explain`
+shows Adam as stages alpha, moments and new.
 """
 
 from __future__ import annotations
@@ -79,8 +79,10 @@ class Optimizer(Part):
         "beta_1": BETA,
         "beta_2": BETA,
         "epsilon": number(lambda epsilon: epsilon > 0, "a number > 0"),
+        "rho": number(lambda rho: 0 <= rho <= 1, "a number in [0, 1]"),
         "nesterov": bool,
         "amsgrad": bool,
+        "centered": bool,
         "iterations": operator.index,
         "lr": only(instead="assign learning_rate."),
         **{name: only(default) for name, default in NOT_YET.items()},
@@ -242,11 +244,64 @@ class Adam(Optimizer):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {
+class RMSprop(Optimizer):
+    """v = rho v + (1 - rho) g^2;  step = lr g / sqrt(v + eps);  theta -= step.
+
+    The epsilon stands inside the root, unlike Adam's. With momentum mu: u = mu u + step, and then
+    theta -= u. `centered` takes the square of the mean gradient off v. rho and mu stay double.
+    Source: Hinton 2012, lecture 6e; Keras, optimizers/rmsprop.py.
+
+    >>> theta = np.zeros(2)
+    >>> from scratchnet.engines import get_engine
+    >>> RMSprop().step(get_engine("reference"), theta, np.array([3.0, -2.0]))
+    >>> theta.round(6).tolist()  # the first step: lr / sqrt(1 - rho), whatever the gradient
+    [-0.003162, 0.003162]
+    """
+
+    rule = "rmsprop"
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **others: Any,
+    ):
+        super().__init__(learning_rate, **others)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+
+    def slot_names(self) -> tuple[str, ...]:
+        asked = {"momentum": self.momentum, "average_gradient": self.centered}
+        return ("velocity", *(name for name, wanted in asked.items() if wanted))
+
+    def update(self, engine: Engine, theta: Array, grad: Array, scalar: Any) -> None:
+        names = ("velocity", "momentum", "average_gradient")
+        *numbers, _ = self.constants().values()
+        engine.optimizers["rmsprop"](theta, grad, *map(self.slots.get, names), scalar, *numbers)
+
+    def constants(self) -> dict[str, Any]:
+        return {
+            "rho": self.rho,
+            "one_minus_rho": 1 - self.rho,
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "centered": self.centered,
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("rho", "momentum", "epsilon", "centered")
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+
+OPTIMIZERS: dict[str, type[SGD] | type[Adam] | type[RMSprop]] = {
     "sgd": SGD,
     "SGD": SGD,
     "adam": Adam,
     "Adam": Adam,
+    "rmsprop": RMSprop,
+    "RMSprop": RMSprop,
 }
 
 

@@ -377,8 +377,7 @@ class Sequential(Network):
         """Choose what `fit` minimises, how, and on which engine.
 
         Args:
-            optimizer: one of `"sgd"`, `"adam"`, or an object. Keras's default, RMSprop, is not
-                here: name one.
+            optimizer: by name, such as `"sgd"`, `"adam"` or `"rmsprop"`, or an object.
             loss, metrics, weighted_metrics: by name, class, function or object, as in Keras.
             engine: `"auto"`, `"reference"` or `"compiled"`; `config.set_engine` sets the default.
             threads: at most so many threads in the compiled engine; all that the process may use.

@@ -450,6 +450,10 @@ def test_what_an_optimizer_says_about_itself():
     }
 
 
+def test_every_rule_of_the_engine_has_an_optimizer():
+    assert {kind.rule for kind in optimizers.OPTIMIZERS.values()} == set(ENGINE.optimizers)
+
+
 def test_an_optimizer_is_found_by_its_names():
     for name, kind in (("sgd", SGD), ("SGD", SGD), ("adam", Adam), ("Adam", Adam)):
         assert type(optimizers.get(name)) is kind

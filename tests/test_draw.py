@@ -25,7 +25,7 @@ from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.objective import Objective
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.sequential import Sequential
-from scratchnet.testing.variants import KINDS, values
+from scratchnet.testing.variants import KINDS, moderate
 
 pytest_plugins = ["browser"]
 
@@ -263,11 +263,11 @@ def every_activation():
 
 def stepped_by(name, everything):
     """A registered optimizer at its defaults, or with all of its arguments elsewhere."""
-    options = {argument: tried[len(tried) // 2] for argument, tried in values(KINDS[name]).items()}
+    options = moderate(KINDS[name]) if everything else {}
 
     def stepped():
         model = stack(Rescaling(1 / 255), Flatten(), Dense(20, "relu"), Dense(10, "softmax"))
-        model.compile(KINDS[name](**options) if everything else KINDS[name](), SPARSE)
+        model.compile(KINDS[name](**options), SPARSE)
         return model
 
     stepped.__name__ = f"{name}, {'all' if everything else 'as it is'}"

@@ -26,6 +26,7 @@ if numba.config.DISABLE_JIT:
 
 from scratchnet.engines.compiled import ENGINE, records  # noqa: E402
 from scratchnet.engines.compiled import session as fused  # noqa: E402
+from scratchnet.engines.compiled.optimizer import OPTIMIZERS  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -171,6 +172,7 @@ def test_every_function_of_the_contract_has_a_kernel() -> None:
     assert replace(ref.ENGINE, name="compiled", fused=fused) == ENGINE
     assert fused.ACTIVATIONS.keys() == ref.ENGINE.activations.keys()
     assert fused.LOSSES.keys() == ref.ENGINE.losses.keys()
+    assert OPTIMIZERS.keys() == ref.ENGINE.optimizers.keys()
 
 
 # --- whole epochs: every activation, loss, optimizer ----------------------------------------------

@@ -29,6 +29,7 @@ from scratchnet import (
     saving,
 )
 from scratchnet.saving import SavedStateError, objects
+from scratchnet.testing.variants import KINDS, moderate
 
 RNG = np.random.default_rng(7)
 X = RNG.random((23, 6), dtype=np.float32)
@@ -59,21 +60,18 @@ def trained(**options):
 
 # --- there and back -------------------------------------------------------------------------------
 
-OPTIMIZERS = {
-    "adam": lambda: optimizers.Adam(0.01),
-    "amsgrad": lambda: optimizers.Adam(0.01, amsgrad=True),
-    "sgd": lambda: optimizers.SGD(0.1),
-    "nesterov": lambda: optimizers.SGD(0.1, momentum=0.9, nesterov=True),
-}
-
 
 @pytest.mark.parametrize("engine", ["reference", "compiled"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_a_model_saved_in_the_middle_goes_on_to_the_same_bits(kind, dtype, tmp_path, engine):
+@pytest.mark.parametrize("everything", [False, True], ids=["as it is", "all arguments"])
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_a_model_saved_in_the_middle_goes_on_to_the_same_bits(
+    kind, everything, dtype, tmp_path, engine
+):
     config.set_engine(engine)
     config.set_floatx(dtype)
-    model = network(optimizer=OPTIMIZERS[kind](), weighted_metrics=["acc"])
+    optimizer = kind(**moderate(kind) if everything else {})
+    model = network(optimizer=optimizer, weighted_metrics=["acc"])
     model.fit(X, Y, epochs=2, batch_size=5, verbose=0)
     model.save(tmp_path / "model.npz")
     config.set_floatx("float32")  # a file says what it is, whatever the setting

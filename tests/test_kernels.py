@@ -434,8 +434,10 @@ ROUNDINGS = 12
 
 def sensitivity(name: str, before: Any, after: Any, u: Any) -> dict[str, Any]:
     """Each rounding changes a number by u, and reaches the result as such a change of what goes
-    into the step does, or one of the result itself."""
-    bounds = {key: u * np.abs(array) for key, array in after.items() if key != "g"}
+    into the step does, of the step itself, or of the result."""
+    keys = [key for key in after if key != "g"]
+    steps = {key: np.abs(after[key] - before[key].astype(Exact)) for key in keys}
+    bounds = {key: u * (np.abs(after[key]) + ROUNDINGS * steps[key]) for key in keys}
     for moved in before:
         nearby = {key: array.astype(Exact) for key, array in before.items()}
         nearby[moved] *= 1 + 2.0**-20  # far above long double's own roundings

@@ -245,7 +245,7 @@ ARGUMENT_ERRORS = {
     "a place where no layer is": (lambda m: m.get_layer(index=2), "index=2", "2 layers"),
     "name and index": (lambda m: m.get_layer("dense", 0), "'dense'", "one of them"),
     "an optimizer that is misspelt": (lambda m: m.compile("adm", "mse"), "'adm'", "'adam'?"),
-    "no optimizer": (lambda m: m.compile(loss="mse"), "'rmsprop'", "'adam'"),
+    "an optimizer that is not here": (lambda m: m.compile("ftrl", "mse"), "'ftrl'", "'adam'"),
     "a loss that is misspelt": (
         lambda m: m.compile("sgd", "sparse_categorical_crossentrop"),
         "'sparse_categorical_crossentrop'",

@@ -97,6 +97,27 @@ def relu_backward(dA: Array, Z: Array, A: Array) -> Array:
     return np.where(Z.real > 0, dA, np.zeros_like(dA))
 
 
+def leaky_relu(Z: Array, negative_slope: float = 0.2) -> Array:
+    """A = Z where Z > 0, else negative_slope Z; the slope is a float32 number, in float64 too.
+
+    Source: Keras, activations/activations.py; TensorFlow's op holds its alpha in float32.
+
+    >>> leaky_relu(np.array([-1.0, 0.0, 2.0])).tolist()
+    [-0.20000000298023224, 0.0, 2.0]
+    """
+    return np.where(Z.real > 0, Z, Z * float(np.float32(negative_slope)))
+
+
+def leaky_relu_backward(dA: Array, Z: Array, A: Array, negative_slope: float = 0.2) -> Array:
+    """A = Z where Z > 0, else slope Z, so dZ = dA or slope dA; slope at Z = 0, as in TensorFlow.
+
+    >>> Z = np.array([-1.0, 0.0, 2.0])
+    >>> leaky_relu_backward(np.array([5.0, 5.0, 7.0]), Z, leaky_relu(Z)).round(7).tolist()
+    [1.0, 1.0, 7.0]
+    """
+    return np.where(Z.real > 0, dA, dA * float(np.float32(negative_slope)))
+
+
 def sigmoid(Z: Array) -> Array:
     """A = 1 / (1 + exp(-Z)).
 
@@ -329,7 +350,51 @@ def adam(
     theta -= m * alpha / (np.sqrt(v) + epsilon)
 
 
-KINKS = {"relu": (0.0,)}
+def rmsprop(
+    theta: Array,
+    grad: Array,
+    v: Array,
+    u: Array | None,
+    mean: Array | None,
+    learning_rate: float,
+    rho: float,
+    one_minus_rho: float,
+    momentum: float,
+    epsilon: float,
+) -> None:
+    """v = rho v + (1 - rho) g^2;  step = lr g / sqrt(v + eps);  theta -= step.
+
+    The epsilon stands inside the root, unlike Adam's. With momentum: u = mu u + step, theta -= u.
+    With a mean (centered): mean = rho mean + (1 - rho) g, and the root is of v - mean^2 + eps.
+    Source: Hinton 2012, lecture 6e; Graves 2013, section 4.2 (centered); Keras,
+    optimizers/rmsprop.py.
+
+    >>> theta, v = np.array([1.0]), np.zeros(1)
+    >>> rmsprop(theta, np.array([4.0]), v, None, None, 0.5, 0.75, 0.25, 0.0, 12.0)
+    >>> theta.tolist(), v.tolist()  # 1 - 0.5 * 4 / sqrt(4 + 12)
+    ([0.5], [4.0])
+    """
+    v *= rho
+    v += grad * grad * one_minus_rho
+    spread = v
+    if mean is not None:
+        mean *= rho
+        mean += grad * one_minus_rho
+        spread = v - mean * mean
+    step = grad * learning_rate / np.sqrt(spread + epsilon)
+    if u is not None:
+        u *= momentum
+        u += step
+        step = u
+    theta -= step
+    # As in adam: what only decays would end in denormal numbers.
+    v[v < np.finfo(v.dtype).tiny] = 0
+    for slot in (u, mean):
+        if slot is not None:
+            slot[np.abs(slot) < TINY] = 0
+
+
+KINKS = {"relu": (0.0,), "leaky_relu": (0.0,)}
 """Where slopes jump: on a kink, rounding alone may decide which slope holds."""
 
 TINY = 1e-30
@@ -342,6 +407,7 @@ ENGINE = Engine(
     activations={
         "linear": ActivationFunction(linear, linear_backward),
         "relu": ActivationFunction(relu, relu_backward),
+        "leaky_relu": ActivationFunction(leaky_relu, leaky_relu_backward),
         "sigmoid": ActivationFunction(sigmoid, sigmoid_backward),
         "softmax": ActivationFunction(softmax, softmax_backward),
         "tanh": ActivationFunction(tanh, tanh_backward),
@@ -358,5 +424,5 @@ ENGINE = Engine(
         ),
         "mean_squared_error": LossFunction(mean_squared_error, mean_squared_error_backward),
     },
-    optimizers={"sgd": sgd, "adam": adam},
+    optimizers={"sgd": sgd, "adam": adam, "rmsprop": rmsprop},
 )

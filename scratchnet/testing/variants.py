@@ -39,6 +39,15 @@ def values(kind: type[Optimizer]) -> dict[str, tuple[Any, ...]]:
     return tried
 
 
+def moderate(kind: type[Optimizer]) -> dict[str, Any]:
+    """Every argument away from its default, and none at an extreme.
+
+    >>> moderate(KINDS["SGD"])
+    {'learning_rate': 0.001, 'momentum': 0.9, 'nesterov': True}
+    """
+    return {argument: tried[len(tried) // 2] for argument, tried in values(kind).items()}
+
+
 def variants() -> dict[str, tuple[type[Optimizer], dict[str, Any]]]:
     """Each class with its defaults, with each argument alone at another value, and with all.
 

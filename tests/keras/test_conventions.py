@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from keras_ref import bridge, script
 from scratchnet import Input, Sequential, activations, config, layers, losses, optimizers
+from scratchnet.engines import reference
 
 RNG = np.random.default_rng(11)
 X = RNG.random((44, 12))
@@ -291,6 +292,28 @@ def test_the_learning_rate_stays_double():
     assert not near(-float(np.float32(0.1)) * GRADIENTS[0], theirs[0], 1e-9)
 
 
+def test_rmsprops_rho_and_momentum_stay_double_and_its_epsilon_stands_inside_the_root():
+    ours, theirs = steps(
+        optimizers.RMSprop(0.01, 0.9, 0.9), keras.optimizers.RMSprop(0.01, 0.9, 0.9), GRADIENTS
+    )
+    assert near(ours, theirs)
+
+    def rmsprop(rho, momentum, inside=True):
+        theta, v, u, path = np.zeros(40), np.zeros(40), np.zeros(40), []
+        for g in GRADIENTS:
+            v = rho * v + (1 - rho) * g * g
+            u = momentum * u + 0.01 * g / (np.sqrt(v + 1e-7) if inside else np.sqrt(v) + 1e-7)
+            theta = theta - u
+            path.append(theta)
+        return np.array(path)
+
+    single = float(np.float32(0.9))
+    assert near(rmsprop(0.9, 0.9), theirs)
+    assert not near(rmsprop(single, 0.9), theirs, 1e-9)
+    assert not near(rmsprop(0.9, single), theirs, 1e-9)
+    assert not near(rmsprop(0.9, 0.9, inside=False), theirs, 1e-9)
+
+
 # --- layers -----------------------------------------------------------------------------------
 
 
@@ -316,6 +339,18 @@ def test_the_slope_of_relu_at_zero_is_zero():
     ours = model.loss_and_gradients(x, y)[1][0]
     assert theirs[0].tolist() == ours[0].tolist() == [0, 0, 2 / 3]
     # With a slope of 1 there it would be 2 (0 - 1) / 3, and a central difference gives half of it.
+
+
+def test_the_slope_of_leaky_relu_passes_through_float32_and_holds_at_zero():
+    Z = np.array([-1.0, 0.0, 1.0])
+    with tf.GradientTape() as tape:
+        tape.watch(z := tf.constant(Z))
+        outputs = keras.activations.leaky_relu(z)
+    A, slope = activations.leaky_relu(Z), float(np.float32(0.2))
+    assert outputs.numpy().tolist() == A.tolist() == [-slope, 0, 1]
+    ours = reference.leaky_relu_backward(np.ones(3), Z, A)
+    assert tape.gradient(outputs, z).numpy().tolist() == ours.tolist() == [slope, slope, 1]
+    assert slope != 0.2
 
 
 def test_a_kernel_is_inputs_by_outputs_uniform_within_glorots_limit_and_biases_begin_at_zero():

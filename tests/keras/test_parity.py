@@ -32,6 +32,7 @@ from scratchnet import (
     utils,
 )
 from scratchnet.checks import Examples
+from scratchnet.engines import reference
 from scratchnet.testing.magnitude import gradient_scale
 from scratchnet.testing.variants import KINDS, variants
 
@@ -77,6 +78,18 @@ def test_activations_agree_on_wide_ranges(name, dtype):
     info = np.finfo(dtype)
     error = np.abs(ours.astype(np.float64) - theirs)
     assert np.all(error <= 8 * np.spacing(np.maximum(np.abs(ours), np.abs(theirs))) + info.tiny)
+
+
+@pytest.mark.parametrize("name", activations.NAMES)
+def test_slopes_at_0_and_at_every_kink_are_keras_s(name):
+    Z = np.array([[-1e-9], [1e-9], [0.0], [-0.0]]) + [0.0, *reference.KINKS.get(name, ())]
+    forward, backward = reference.ENGINE.activations[name]
+    ours = backward(np.ones_like(Z), Z, forward(Z))
+    with tf.GradientTape() as tape:
+        tape.watch(z := tf.constant(Z))
+        outputs = getattr(keras.activations, name)(z)
+    theirs = tape.gradient(outputs, z).numpy()
+    np.testing.assert_allclose(ours, theirs, rtol=1e-14, atol=1e-16)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

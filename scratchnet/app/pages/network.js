@@ -142,6 +142,19 @@ const OPTIMIZERS = {
       theta[i] -= (alpha * m[i]) / (Math.sqrt(amsgrad ? vHat[i] : v[i]) + epsilon);
     }
   },
+  /** v = rho v + (1 - rho) g^2;  step = lr g / sqrt(v + eps), or of v - mean^2 + eps (centered);
+   *  theta -= step, or with momentum mu: u = mu u + step, theta -= u. */
+  RMSprop(theta, g, slots, { learning_rate, rho, momentum, epsilon }) {
+    const { velocity: v, momentum: u, average_gradient: mean } = slots;
+    for (let i = 0; i < theta.length; i++) {
+      v[i] = rho * v[i] + (1 - rho) * g[i] * g[i];
+      if (mean) mean[i] = rho * mean[i] + (1 - rho) * g[i];
+      const spread = mean ? v[i] - mean[i] * mean[i] : v[i];
+      const step = (learning_rate * g[i]) / Math.sqrt(spread + epsilon);
+      if (u) u[i] = momentum * u[i] + step;
+      theta[i] -= u ? u[i] : step;
+    }
+  },
 };
 
 // --- the network: one vector of parameters, a stack of layers, backpropagation -----------------

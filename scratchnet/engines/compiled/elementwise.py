@@ -23,14 +23,17 @@ from scratchnet.engines.compiled.vector import (
     where_lt,
 )
 
-LINEAR, RELU, SIGMOID, TANH, SOFTMAX = range(5)
+LINEAR, RELU, LEAKY_RELU, SIGMOID, TANH, SOFTMAX = range(6)
 ACTIVATIONS = {
     "linear": LINEAR,
     "relu": RELU,
+    "leaky_relu": LEAKY_RELU,
     "sigmoid": SIGMOID,
     "tanh": TANH,
     "softmax": SOFTMAX,
 }
+NEGATIVE_SLOPE = float(np.float32(0.2))
+"""Of leaky_relu, as the reference takes it."""
 SOFTMAX_CE, NORMALIZED_CE, CLIPPED_CE, SQUARED_ERROR = range(4)
 LOSSES = {
     "softmax_cross_entropy": SOFTMAX_CE,
@@ -46,6 +49,8 @@ def activation_forward(code, z):
     zero, one = splat(0.0, z), splat(1.0, z)
     if code == RELU:
         return where_ge(zero, z, zero, z)
+    if code == LEAKY_RELU:
+        return where_gt(z, zero, z, z * splat(NEGATIVE_SLOPE, z))
     if code == SIGMOID:
         e = vector.exp(-fabs(z))
         return where_ge(z, zero, one, e) / (one + e)
@@ -60,6 +65,8 @@ def activation_backward(code, da, a):
     zero, one = splat(0.0, a), splat(1.0, a)
     if code == RELU:
         return where_gt(a, zero, da, zero)
+    if code == LEAKY_RELU:
+        return where_gt(a, zero, da, da * splat(NEGATIVE_SLOPE, a))
     if code == SIGMOID:
         return da * a * (one - a)
     if code == TANH:

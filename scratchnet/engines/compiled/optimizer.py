@@ -35,7 +35,9 @@ from scratchnet.engines.compiled.vector import (
     zeros,
 )
 
-SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD = range(5)
+SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD, RMSPROP, RMSPROP_MOMENTUM = range(7)
+CENTERED = 2
+"""Added to the code of an RMSprop that is centered."""
 
 Rule = tuple[int, tuple[str, ...], tuple[float, float, float, float]]
 """A code, its slots in the order of memory, and the constants of `Net`: c1, c2, epsilon, momentum.
@@ -56,7 +58,20 @@ def _adam(constants: Mapping[str, Any]) -> Rule:
     return ADAM, ("momentum", "velocity"), (c1, c2, epsilon, 0)
 
 
-OPTIMIZERS: dict[str, Callable[[Mapping[str, Any]], Rule]] = {"sgd": _sgd, "adam": _adam}
+def _rmsprop(constants: Mapping[str, Any]) -> Rule:
+    names = ("rho", "one_minus_rho", "epsilon", "momentum")
+    c1, c2, epsilon, momentum = (float(constants[name]) for name in names)
+    code, slots = (RMSPROP_MOMENTUM, ("momentum",)) if momentum else (RMSPROP, ())
+    if constants.get("centered"):
+        code, slots = code + CENTERED, (*slots, "average_gradient")
+    return code, ("velocity", *slots), (c1, c2, epsilon, momentum)
+
+
+OPTIMIZERS: dict[str, Callable[[Mapping[str, Any]], Rule]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+    "rmsprop": _rmsprop,
+}
 """From a plan's constants to its rule."""
 
 
@@ -74,6 +89,27 @@ def maximum(x, y):
 
 
 @jitted
+def rmsprop_step(M, i, slot_stride, g, hyper):
+    """What `rmsprop` of the reference takes off the weights at i; their slots are moved on."""
+    code, rate, rho, one_minus_rho, epsilon, momentum, m_threshold, v_threshold = hyper
+    zero, share = splat(0.0, g), g * splat(one_minus_rho, g)
+    v = fma(load(M, i + slot_stride, g), splat(rho, g), g * share)
+    store(M, i + slot_stride, where_lt(v, splat(v_threshold, g), zero, v))
+    last = i + 2 * slot_stride
+    carried = code == RMSPROP_MOMENTUM or code == RMSPROP_MOMENTUM + CENTERED
+    if code >= RMSPROP + CENTERED:
+        at = last + slot_stride if carried else last
+        mean = fma(load(M, at, g), splat(rho, g), share)
+        store(M, at, where_lt(fabs(mean), splat(m_threshold, g), zero, mean))
+        v = fma(-mean, mean, v)
+    step = g * splat(rate, g) * reciprocal(sqrt(v + splat(epsilon, g)))
+    if carried:
+        step = fma(load(M, last, g), splat(momentum, g), step)
+        store(M, last, where_lt(fabs(step), splat(m_threshold, g), zero, step))
+    return step
+
+
+@jitted
 def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
     """One optimizer step on n weights from `at` on, as `sgd` and `adam` of the reference; clears
     their gradient. `nonfinite` becomes NaN with the first weight that is not finite."""
@@ -82,7 +118,9 @@ def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
     for i in range(at, at + n, lanes(nonfinite)):
         w, g = load(M, i, nonfinite), load(M, dW + i - at, nonfinite)
         store(M, dW + i - at, zero)
-        if code >= ADAM:
+        if code >= RMSPROP:
+            w = w - rmsprop_step(M, i, slot_stride, g, hyper)
+        elif code >= ADAM:
             m, v = load(M, i + slot_stride, nonfinite), load(M, i + 2 * slot_stride, nonfinite)
             m = fma(g - m, splat(c1, g), m)
             m = where_lt(fabs(m), splat(m_threshold, g), zero, m)
