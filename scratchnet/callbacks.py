@@ -18,7 +18,6 @@ import numpy as np
 
 from scratchnet import metrics
 from scratchnet.checks import check_option
-from scratchnet.config import floatx
 from scratchnet.metrics.meters import Meters, flat_logs
 from scratchnet.process import encodable, in_terminal, say
 from scratchnet.progress import progress_bar
@@ -78,6 +77,7 @@ class Callback:
 
 
 EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+BATCHES = ("on_train_batch_begin", "on_batch_begin", "on_train_batch_end", "on_batch_end")
 
 
 class CallbackList(Callback):
@@ -113,13 +113,12 @@ class CallbackList(Callback):
         if model is not None:
             self.set_model(model)
         self.set_params(params)
-        self.wants_batches = self.listens(
-            "on_train_batch_begin", "on_batch_begin", "on_train_batch_end", "on_batch_end"
-        )
+        self.wants_batches = self.listens(*BATCHES)
 
     def append(self, callback: Any) -> None:
         """One more, at the end."""
         self.callbacks.append(callback)
+        self.wants_batches = self.listens(*BATCHES)
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -152,7 +151,7 @@ def _flat(callbacks: Any) -> list[Any]:
         return []
     if isinstance(callbacks, dict):
         return _flat(list(callbacks.values()))
-    if isinstance(callbacks, Iterable):
+    if isinstance(callbacks, Iterable) and not isinstance(callbacks, str):
         return [each for item in callbacks for each in _flat(item)]
     return [callbacks]
 
@@ -244,7 +243,7 @@ class MonitorCallback(Callback):
     """What callbacks that watch a number share: which way it should go, and whether it went there.
 
     `"auto"` knows the direction of the loss and of the metrics that say theirs. Numbers are
-    compared in `floatx`, as in Keras.
+    compared as float32 whatever the model is, as in Keras, which makes tensors of them.
 
     Raises:
         ValueError: before the first step, for a `monitor` whose direction nobody knows.
@@ -289,8 +288,7 @@ class MonitorCallback(Callback):
     def improves(self, value: float, reference: float | None) -> bool:
         if reference is None:
             return True
-        number = np.dtype(floatx()).type
-        least, most = number(reference), number(value - self.sign * self.min_delta)
+        least, most = np.float32(reference), np.float32(value - self.sign * self.min_delta)
         return bool(most > least if self.sign > 0 else most < least)
 
 

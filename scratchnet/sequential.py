@@ -378,13 +378,15 @@ class Sequential(Network):
 
         Args:
             optimizer: by name, such as `"sgd"`, `"adam"` or `"rmsprop"`, or an object.
-            loss, metrics, weighted_metrics: by name, class, function or object, as in Keras.
+            loss, metrics, weighted_metrics: by name, class, function or object, as in Keras; and as
+                there, compiling again without a loss, or without both kinds of metrics, keeps them.
             engine: `"auto"`, `"reference"` or `"compiled"`; `config.set_engine` sets the default.
             threads: at most so many threads in the compiled engine; all that the process may use.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: taken so that scripts
                 run; they steer TensorFlow and have no effect here.
         """
         reject_unsupported("compile", loss_weights=(loss_weights, None))
+        loss = self.loss if loss is None and self.compiled else loss
         if loss is None:
             raise ValueError("compile: loss=None: expected one, such as 'mse'.")
         for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
@@ -392,6 +394,8 @@ class Sequential(Network):
                 raise ValueError(f"compile: {name}={given!r}: expected a list, [{given!r}].")
         asked = (tuple(metrics or ()), tuple(weighted_metrics or ()))
         made = [[metrics_room.made(metric) for metric in group] for group in asked]
+        if self.compiled and metrics is None and weighted_metrics is None:
+            asked, made = self.metrics_asked, self.metrics_made
         chosen_loss, chosen_optimizer = losses.of(loss), optimizers.get(optimizer)
         if chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
@@ -403,7 +407,7 @@ class Sequential(Network):
         self.threads = threads
         self.engine, self.optimizer = chosen_engine, chosen_optimizer
         vars(self).update(loss=chosen_loss, metrics_asked=asked)
-        vars(self).update(metrics_made=made, _meters_seen=None)
+        vars(self).update(metrics_made=made, _meters_seen=None, stop_training=False)
 
     @property
     def metrics_names(self) -> list[str]:
@@ -538,7 +542,6 @@ class Sequential(Network):
     ) -> Logs:
         """The rows of `order`, batch by batch."""
         meters = runner.meters
-        meters.reset()
         runner.begin(order, meters)
         progress.begin(epoch)
         done = 0

@@ -181,10 +181,8 @@ def get(identifier: Any) -> Any:
     """
     if _is_metric(identifier):
         return identifier
-    if isinstance(identifier, Mapping) and identifier.get("class_name") == "MeanMetricWrapper":
-        config = dict(identifier.get("config") or {})
-        fn = instance("function", config.pop("fn", None), FUNCTIONS)
-        return MeanMetricWrapper(fn, **config)
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
     return instance("metric", identifier, METRICS)
 
 
@@ -203,9 +201,12 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
     >>> deserialize(serialize(BinaryAccuracy(threshold=0.9))).threshold
     0.9
     """
-    known = FUNCTIONS | METRICS | (custom_objects or {})
-    wrapped = isinstance(config, Mapping) and config.get("class_name") == "MeanMetricWrapper"
-    return get(config) if wrapped else instance("metric", config, known)
+    own = custom_objects or {}
+    if isinstance(config, Mapping) and config.get("class_name") == "MeanMetricWrapper":
+        options = dict(config.get("config") or {})
+        function = instance("function", options.pop("fn", None), FUNCTIONS | own)
+        return MeanMetricWrapper(function, **options)
+    return instance("metric", config, FUNCTIONS | METRICS | CLASSES | own)
 
 
 # --- what `compile` is given ----------------------------------------------------------------------

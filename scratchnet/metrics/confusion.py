@@ -16,7 +16,7 @@ from scratchnet.activations import sigmoid
 from scratchnet.config import epsilon
 from scratchnet.engines import Array
 from scratchnet.metrics.metric import Metric, Variable
-from scratchnet.support import check_choice, same_rank
+from scratchnet.support import check_choice, same_rank, through_float32
 
 NEG_INF = -1e10
 """Below every output: the threshold, and the outputs, that `top_k` leaves out."""
@@ -284,7 +284,9 @@ class _BestAt(Counted):
     def result(self) -> float:
         counts = [np.array(getattr(self, name)) for name in self.kept]
         bound, wanted = (divide(counts[i], counts[i] + counts[j]) for i, j in self.rates)
-        return float(np.max(np.where(bound >= self.value, wanted, 0.0), initial=0.0))
+        # Keras compares in its float type, with a number that went through float32.
+        enough = bound.astype(self.dtype) >= through_float32(self.value)
+        return float(np.max(np.where(enough, wanted, 0.0), initial=0.0))
 
     def get_config(self) -> dict[str, Any]:
         asked = {"num_thresholds": self.num_thresholds, self.argument: self.value}

@@ -61,7 +61,7 @@ class RootMeanSquaredError(Mean):
         return math.sqrt(super().result())
 
 
-class KLDivergence(MeanMetricWrapper):
+class KLDivergence(_Falling):
     """sum_k t_k log(t_k / a_k), mean over samples.
 
     >>> round(KLDivergence()([[1.0, 0.0]], [[0.5, 0.5]]), 4)
