@@ -93,7 +93,7 @@ class Examination:
 
     def _far_losses(self, first: Point) -> None:
         """A loss of any numbers is a number for large ones: 0 * log 0 would end a training."""
-        if self.subject.takes_dy or "finite" not in self.laws:
+        if not self.subject.style.targets or "finite" not in self.laws:
             return
         for name in self.subject.inputs:
             if self.draws.domains[name] != Domain():
@@ -140,7 +140,7 @@ class Examination:
 
     def _deterministic(self, point: Point) -> None:
         one, two = self.subject.output(point), self.subject.output(point)
-        if not np.array_equal(one, two, equal_nan=True):
+        if not _same(one, two):
             if "deterministic" not in self.laws:
                 return
             shown = dict(point) | {"output": one, "output again": two}
@@ -166,8 +166,10 @@ class Examination:
 
     def _guarded(self, point: Point, dy: Array, number: int) -> bool:
         """Whether an epsilon explains it, as in log(p + 1e-7), that backward leaves out."""
-        if self.guarded or number > 1 or self.settings.strict:
+        if self.guarded or self.settings.strict:
             return self.guarded
+        if number > 1:
+            return self._clipped(point, dy)
         got = self.conformed(self.subject.gradients(point, dy), point)
         right, _ = right_gradients(self.subject, point, dy)
         allowed = GUARD_LAYER if self.subject.takes_dy else GUARD_LOSS
@@ -269,22 +271,38 @@ class Examination:
 
     def _second_call(self, point: Point) -> None:
         """A second pass adds nothing to what the first one left."""
+        if self.subject.style.accumulates:
+            return
         dy = self.dy(self.subject.output(point), 0)
         passes = self.subject.repeated(point, dy, 3)
         (y, one), (again, two), (_, three) = passes
-        if not np.array_equal(y, again, equal_nan=True):
+        if not _same(y, again):
             text = (
                 "a second pass gives another output, a state is carried over: the first is judged"
             )
             self.remarks.append(text)
             return
         for name in one:
-            if not np.array_equal(one[name], two[name], equal_nan=True):
+            if not _same(one[name], two[name]):
                 grown = np.allclose(three[name] - two[name], two[name] - one[name], rtol=1e-9)
                 what = f"the gradient of {name} is another after a second pass on the same numbers"
                 shown = {f"d{name} first": one[name], f"d{name} then": two[name]}
                 bug = "gradients accumulate" if grown else None
                 raise self._error("second call", what, shown, bug)
+
+    def _clipped(self, point: Point, dy: Array) -> bool:
+        """Whether a loss is flat where its gradient is not, far out only: a clip of log's argument."""
+        if not self.subject.style.targets:
+            return False
+        got = self.conformed(self.subject.gradients(point, dy), point)
+        right, _ = right_gradients(self.subject, point, dy)
+        size = max(np.max(np.abs(value)) for value in got.values())
+        flat = all(
+            np.all(np.abs(right[n][differing(got[n], right[n])]) <= 1e-9 * size) for n in right
+        )
+        if flat:
+            self.hygiene("epsilon in backward", "the loss is flat far out (a clip?), its gradient not")
+        return bool(flat)
 
     # --- telling
 
@@ -331,6 +349,14 @@ class Examination:
 def differing(given: Array, right: Array) -> Array:
     """Which entries differ, of those that were asked for."""
     return apart(given, np.where(np.isnan(right), given, right))
+
+
+def _same(one: Array, other: Array) -> bool:
+    """Equal but for the order in which something was summed."""
+    if one.shape != other.shape:
+        return False
+    size = np.max(np.abs(one), initial=0, where=np.isfinite(one))
+    return bool(np.allclose(one, other, rtol=1e-12, atol=1e-12 * size, equal_nan=True))
 
 
 def _constants(subject: Subject) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def smaller(
         try:
             y = other.output(at)
             ones = np.full(y.shape, 1.0 / other.share) if not other.takes_dy else _ones(y)
-            if not _disagrees(other, at, ones):
+            if not disagrees(other, at, ones):
                 continue
             if judge(other, at, ones) is not None:
                 return other, at, ones
@@ -80,7 +80,7 @@ def first_rows(subject: Subject, point: Point, rows: int) -> tuple[Subject, Poin
     return other, {n: cut(v) if n in subject.inputs else v for n, v in point.items()}
 
 
-def _disagrees(subject: Subject, point: Point, dy: Array) -> bool:
+def disagrees(subject: Subject, point: Point, dy: Array) -> bool:
     """Whether a random direction of some array shows it: a cheap look before the judge's."""
     rng = np.random.default_rng(0)
     got = subject.gradients(point, dy)

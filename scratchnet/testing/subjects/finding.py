@@ -41,7 +41,9 @@ def inputs(subject: Subject, returned: Any, options: Options) -> None:
         for at, arg in enumerate(subject.given)
         if isinstance(arg, np.ndarray) and arg.dtype.kind == "f" and at not in style.targets
     }
-    if options.input_gradient is not None:
+    if options.input_gradient == ():
+        found = {}
+    elif options.input_gradient is not None:
         found = {name: _said(style, options.input_gradient) for name in list(floats)[:1]}
     else:
         found = {}
@@ -86,7 +88,9 @@ def _in_returned(subject: Subject, floats: dict[str, int], returned: Any) -> dic
     whole = len(pairs) == len(subject.given)  # a gradient, or None, for every argument
     for place, (name, at) in enumerate(floats.items()):
         here = at if whole else place
-        if here < len(pairs) and pairs[here][1] is not None:
+        if here >= len(pairs) or pairs[here][1] is None:
+            continue
+        if len(pairs) == 1 or np.size(pairs[here][1]) == np.size(subject.given[at]):
             found[name] = position(here)
     return found
 
@@ -208,7 +212,7 @@ def _from_returned(
     """Parameters whose gradient is returned, or seen in the update; and those that have none."""
     taken = len(subject.inputs) if subject.input_gradients and returned is not None else 0
     rate = options.lr
-    changed = [held for held in rest if not np.array_equal(held.value, _before(state, held.value))]
+    changed = [held for held in rest if _moved(held, state)]
     if subject.random:
         return
     live = [
@@ -245,8 +249,11 @@ def _from_returned(
         subject.notes.append(f"gradients are read from the update, (before - after) / {rate:g}")
 
 
-def _before(state: State, array: Array) -> Any:
-    return next((copy for own, copy in state.arrays if own is array), array)
+def _moved(held: Held, state: State) -> bool:
+    """Whether the array that stands in its place now is another than the one that was held."""
+    before = next((copy for own, copy in state.arrays if own is held.value), held.value)
+    now = Parameter(held.name, held.value, state.held_at(held.value)).now()
+    return not np.array_equal(now, before)
 
 
 def _rate(subject: Subject, state: State, said: float | None) -> float | None:

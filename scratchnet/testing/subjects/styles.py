@@ -31,6 +31,8 @@ class Style:
     """Methods of an object, or a pair of functions, with or without a cache between them."""
 
     closure = False
+    accumulates = False
+    """Whether gradients add up from pass to pass by contract."""
 
     def __init__(
         self,
@@ -48,6 +50,8 @@ class Style:
         """Which arguments of forward are targets."""
         self.takes_dy = True
         """Whether backward was handed the gradient of the output; set by each pull."""
+        self.feeds_output = False
+        """Whether a loss's backward is handed its own output, a softmax's, and not its input."""
         self.slope = ""
         """`input` or `output` where backward gives f' of it instead of dX."""
 
@@ -150,7 +154,8 @@ class Style:
             ):
                 found.append(done.args[self.arguments.index(name)])
             elif self.targets and len(wanted) > 1:
-                found.append(done.args[0 if self.targets[0] else 1])  # dvalues: the predictions
+                predictions = done.args[0 if self.targets[0] else 1]  # dvalues, as nnfs calls them
+                found.append(self.owner.output if self.feeds_output else predictions)
             elif dys and not (place and role in names.AS_INPUT | names.AS_OUTPUT):
                 several = len(wanted) == 1 and len(dys) > 1
                 found.append([dys.pop(0) for _ in range(len(dys))] if several else dys.pop(0))
@@ -230,6 +235,8 @@ def _differentiable(value: Any) -> bool:
 
 class GraphStyle(Style):
     """Numbers or arrays that remember how they were made, with `data`, `grad` and `backward()`."""
+
+    accumulates = True
 
     def __init__(
         self, name: str, function: Callable[..., Any], options: Options, owner: Any, wrap: Any
