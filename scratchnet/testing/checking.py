@@ -240,7 +240,9 @@ def bounds(
         yield own
         return
     for style in styles_of(subject, args, options):
-        yield bind(style, args, options, targets_at)
+        bound = bind(style, args, options, targets_at)
+        if not (style.slope and bound.parameters):  # f' is of what learns nothing
+            yield bound
 
 
 def acceptable(bound: Subject) -> bool:

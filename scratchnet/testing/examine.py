@@ -31,6 +31,8 @@ HYGIENE = (
     *("inputs not written to", "dtype kept", "bias shapes", "bad input refused"),
     *("slope at 0", "finite far out", "epsilon in backward"),
 )
+MOST = 3
+"""How many arrays a report goes into."""
 GUARD_LAYER, GUARD_LOSS = 1e-7, 1e-5
 """Up to this share of the largest entry an epsilon in forward explains a difference."""
 
@@ -171,7 +173,7 @@ class Examination:
         if number > 1:
             return self._clipped(point, dy)
         got = self.conformed(self.subject.gradients(point, dy), point)
-        right, _ = right_gradients(self.subject, point, dy)
+        right, _ = right_gradients(self.subject, point, dy, got)
         allowed = GUARD_LAYER if self.subject.takes_dy else GUARD_LOSS
         off = {
             name: np.nanmax(np.abs(got[name] - value), initial=0)
@@ -218,8 +220,8 @@ class Examination:
         to 0, where nothing is saturated, a slope is as large as its terms; going there by t shrinks
         a weight's gradient by t as well, and 9,007 roundings times 1 / 64 leaves room for 140.
         """
-        right, _ = right_gradients(subject, point, dy)
         got = self.conformed(subject.gradients(point, dy), point)
+        right, _ = right_gradients(subject, point, dy, got)
         off = {n: np.nanmax(np.abs(got[n] - value), initial=0) for n, value in right.items()}
         unit = 2.0**-24 if self.single else 2.0**-53
         rng, sizes = np.random.default_rng(0), dict.fromkeys(point, 0.0)
@@ -291,17 +293,19 @@ class Examination:
                 raise self._error("second call", what, shown, bug)
 
     def _clipped(self, point: Point, dy: Array) -> bool:
-        """Whether a loss is flat where its gradient is not, far out only: a clip of log's argument."""
+        """Whether a loss is flat, far out, where its gradient is not: a clip before a log."""
         if not self.subject.style.targets:
             return False
         got = self.conformed(self.subject.gradients(point, dy), point)
-        right, _ = right_gradients(self.subject, point, dy)
+        right, _ = right_gradients(self.subject, point, dy, got)
         size = max(np.max(np.abs(value)) for value in got.values())
         flat = all(
             np.all(np.abs(right[n][differing(got[n], right[n])]) <= 1e-9 * size) for n in right
         )
         if flat:
-            self.hygiene("epsilon in backward", "the loss is flat far out (a clip?), its gradient not")
+            self.hygiene(
+                "epsilon in backward", "the loss is flat far out (a clip?), its gradient not"
+            )
         return bool(flat)
 
     # --- telling
@@ -324,21 +328,23 @@ class Examination:
         self.subject.last_point = point
         subject, point, dy = smaller(self.subject, point, dy, self.judged)
         got = self.conformed(subject.gradients(point, dy), point)
-        right, method = right_gradients(subject, point, dy)
+        right, method = right_gradients(subject, point, dy, got)
         wrong = [name for name in point if differing(got[name], right[name]).any()]
         wrong = wrong or [name for name in point if f"['{name}']" in report.path]
-        shown: dict[str, Any] = dict(point) | ({"dY": dy} if subject.takes_dy else {})
-        shown |= _constants(subject)
-        observed, count = [], {}
+        shown = _arrays(subject, point, dy, wrong)
+        observed, count = list[str](), dict[str, int]()
         for name in wrong:
-            shown |= _entries(name, got[name], right[name])
+            if len(count) < MOST:
+                shown |= _entries(name, got[name], right[name], 3 if len(wrong) < 2 else 1)
             count[name] = int(np.sum(differing(got[name], right[name])))
             seen = _seen(f"d{name}", got[name], right[name], dict(point) | {"dY": dy})
             observed += [seen] if seen else []
         asked = {name: int(np.sum(~np.isnan(right[name]))) for name in wrong}
-        text = ", ".join(f"{count[n]} of {asked[n]} entries of d{n}" for n in wrong)
+        text = ", ".join(f"{count[n]} of {asked[n]} entries of d{n}" for n in wrong[:MOST])
+        text += f" and in {len(wrong) - MOST} more arrays" if len(wrong) > MOST else ""
         rest = [f"d{name}" for name in point if name not in wrong]
-        what = f"wrong in {text}" + (f"; {', '.join(rest)} right" if rest else "")
+        few = ", ".join(rest[:MOST]) + (" ..." if len(rest) > MOST else "")
+        what = f"wrong in {text}" + (f"; {few} right" if rest else "")
         bug = self.name_bug(subject, point, dy, self.relatives())
         remarks = [f"right values: {method}", *self.remarks]
         raise LawError(
@@ -376,10 +382,20 @@ def _seen(name: str, given: Array, right: Array, point: dict[str, Array]) -> str
     return symptom(name, given, right, point)
 
 
-def _entries(name: str, given: Array, right: Array) -> dict[str, str]:
-    """The entries that differ most, at most three."""
+def _arrays(subject: Subject, point: Point, dy: Array, wrong: list[str]) -> dict[str, Any]:
+    """What the example is made of: inputs and wrong arrays, the others by their shapes."""
+    given = _constants(subject) | ({"dY": dy} if subject.takes_dy else {})
+    first = [*list(subject.inputs)[:1], *wrong]
+    order = list(dict.fromkeys([*first, *subject.inputs, *point]))
+    shown = {name: point[name] for name in order[: MOST + 1]}
+    rest = [f"{name} {point[name].shape}" for name in order[MOST + 1 :]]
+    return shown | ({"others": ", ".join(rest)[:160]} if rest else {}) | given
+
+
+def _entries(name: str, given: Array, right: Array, most: int) -> dict[str, str]:
+    """The entries that differ most."""
     off = np.where(differing(given, right), np.abs(given - right), 0)
-    order = np.argsort(-off, axis=None, kind="stable")[: min(3, int(np.sum(off > 0)) or 1)]
+    order = np.argsort(-off, axis=None, kind="stable")[: min(most, int(np.sum(off > 0)) or 1)]
     made = {}
     for flat in order:
         place = np.unravel_index(flat, right.shape)

@@ -59,7 +59,7 @@ def likely_bug(
         return LikelyBug()
     known = recognised(problems)
     evidence, alias = list[Evidence](), dict[str, str]()
-    extra = {} if known is None or known.solve is None else known.solve(*_first(problems))
+    extra = {} if known is None or known.solve is None else known.solve(*_largest(problems)[1:4])
     nominal, activations = nominal_size(problems), shown(problems)
     alias |= {name: name.split("|")[0] for a in activations for name in a.slips}
     for one in problems:
@@ -79,9 +79,8 @@ def likely_bug(
     return LikelyBug(found or of_losses(problems))
 
 
-def _first(problems: list[Asked]) -> tuple[Point, Array, Point]:
-    one = max(problems, key=lambda one: len(next(iter(one.point.values()))) if one.point else 0)
-    return one.point, one.dy, one.got
+def _largest(problems: list[Asked]) -> Asked:
+    return max(problems, key=lambda one: one.y.size)
 
 
 # --- problems -------------------------------------------------------------------------------------
@@ -101,7 +100,7 @@ def asked(
             y = other.output(at)
             here = dy if other is subject and at is point else _dy(other, y, rng)
             got = conformed(other.gradients(at, here), at)
-            right, method = right_gradients(other, at, here)
+            right, method = right_gradients(other, at, here, got)
         except Exception:  # it takes no such problem: fewer are asked
             continue
         if all(np.isfinite(value).all() for value in right.values()):
@@ -117,7 +116,7 @@ def _dy(subject: Subject, y: Array, rng: np.random.Generator) -> Array:
 
 def _random(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[Subject, Point]]:
     start = subject.last_point or subject.start()
-    samples = next((len(start[n]) for n in subject.inputs if start[n].ndim > 1), 1)
+    samples = subject.samples()
     for rows in dict.fromkeys(n for n in (samples, 3, 2, samples - 1) if 1 <= n <= samples):
         other, at = first_rows(subject, start, rows) if rows < samples else (subject, start)
         drawn = {name: _redrawn(value, rng) for name, value in at.items()}
@@ -135,7 +134,7 @@ def _redrawn(value: Array, rng: np.random.Generator) -> Array:
 
 def recognised(problems: list[Asked]) -> Known | None:
     """The reference forward that gives every problem's output."""
-    first = problems[-1]
+    first = _largest(problems)
     case = Case(
         tuple(first.subject.inputs),
         tuple(first.subject.parameters),
@@ -168,21 +167,18 @@ def generic(one: Asked, alias: dict[str, str]) -> dict[str, Point]:
     """name -> gradients, for every tensor that a common slip could have spoiled."""
     right, subject = one.right, one.subject
     inputs = [n for n in subject.inputs if n in right]
-    samples = len(right[inputs[0]]) if inputs and right[inputs[0]].ndim > 1 else 1
+    samples = subject.samples()
     learned = [n for n in right if n not in inputs[:1]]
-    parts = _parts(one, samples) if learned and one.exact else []
     made: dict[str, Point] = {}
     for name, value in right.items():
-        own = [part[name] for part in parts] if name in learned else []
-        made[name] = dict(transforms(value, own, one.dy if name not in learned else None))
-        if own:
-            made[name]["last sample dropped"] = value - own[-1]
-        if name not in learned:
-            made[name] |= {
-                "factor B too large": value * samples,
-                "factor B too small": value / samples,
-            }
-            made[name]["last sample dropped"] = _without_last(value)
+        wrong = not same({name: one.got[name]}, {name: value}, 1e-8)
+        parts = _parts(one, name, samples) if wrong and name in learned else []
+        made[name] = transforms(value, parts, one.dy if name not in learned else None)
+        made[name] |= {"factor B too large": value * samples, "factor B too small": value / samples}
+        if parts:
+            made[name]["last sample dropped"] = value - parts[-1]
+        elif name not in learned:
+            made[name]["last sample dropped"] = _without_last(value, subject.columns)
     found = {
         f"{n}: {kind}": {**right, n: v} for n, kinds in made.items() for kind, v in kinds.items()
     }
@@ -199,29 +195,29 @@ def generic(one: Asked, alias: dict[str, str]) -> dict[str, Point]:
     return found
 
 
-def _without_last(value: Array) -> Array:
+def _without_last(value: Array, columns: bool) -> Array:
     cut = value.copy()
-    if value.ndim > 1:
+    if value.ndim > 1 and not columns:
         cut[-1] = 0
     return cut
 
 
-def _parts(one: Asked, samples: int) -> list[Point]:
-    """What each sample contributes to the right gradients."""
-    y = one.y
-    if y.ndim == 0 or len(y) != samples:
+def _parts(one: Asked, name: str, samples: int) -> list[Array]:
+    """What each sample contributes to the right gradient of an array; [] where that takes long."""
+    y, array = one.y, one.point[name]
+    axis = y.ndim - 1 if one.subject.columns else 0
+    if y.ndim == 0 or y.shape[axis] != samples or (not one.exact and samples * array.size > 60):
         return []
-    if samples == 1:
-        return [one.right]
     found = []
     for i in range(samples):
-        mask = np.zeros(samples).reshape(-1, *[1] * (y.ndim - 1))
-        mask[i] = 1
+        shape = [samples if a == axis else 1 for a in range(y.ndim)]
+        mask = (np.arange(samples) == i).astype(float).reshape(shape)
 
-        def value(at: Point, mask: Array = mask) -> Any:
-            return np.sum(one.dy * mask * one.subject.output(at))
+        def value(at: Array, mask: Array = mask) -> Any:
+            return np.sum(one.dy * mask * wide(one.subject.output(one.point | {name: at})))
 
-        found.append(gradcheck.complex_step(value, one.point))
+        method = gradcheck.complex_step if one.exact else gradcheck.central_difference
+        found.append(method(value, array))
     return found
 
 
@@ -271,11 +267,17 @@ def of_the_loss(one: Asked, nominal: float) -> dict[str, Point]:
         t = np.eye(p.shape[1])[t.reshape(-1)] if t.dtype.kind in "iu" else t
         if t.shape == p.shape:
             found["only the true class"] = {x: right * (t != 0)}
-            found[f"{x}: p - t"] = {x: p - t}
-            found[f"{x}: p - t / B"] = {x: (p - t) / len(p)}
+            if not _proportional(p - t, right):
+                found[f"{x}: p - t"] = {x: p - t}
+                found[f"{x}: p - t / B"] = {x: (p - t) / len(p)}
     if nominal:
         found["nominal batch size"] = {x: right * len(p) / nominal}
     return found
+
+
+def _proportional(one: Array, other: Array) -> bool:
+    c = float(np.vdot(one, other) / max(float(np.vdot(one, one)), 1e-300))
+    return bool(np.allclose(c * one, other, rtol=1e-9, atol=1e-12))
 
 
 def nominal_size(problems: list[Asked]) -> float:
@@ -322,7 +324,7 @@ def preferred(problems: list[Asked], known: Known | None) -> dict[str, str]:
             n for n in ("relu passes everything", "sigmoid' forgotten") if n in known.slips
         ]
         found |= {f"{x}: dY": n for n in forgotten[:1]}
-    slope = ["slope forgotten", "mask forgotten", "relu passes everything"]
+    slope = ["slope forgotten", "mask forgotten", "masks forgotten", "relu passes everything"]
     here = {name for activation in shown(problems) for name in activation.slips}
     here |= set() if known is None else set(known.slips)
     if len(one.point) == 1:

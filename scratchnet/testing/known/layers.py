@@ -160,6 +160,8 @@ def root_mean_square(case: Case, point: Point, y: Array) -> Iterator[Known]:
 def weight_norm(case: Case, point: Point, y: Array) -> Iterator[Known]:
     """x (g V / |V|) + b."""
     arrays = [*case.inputs[1:], *case.learned]
+    if not case.inputs:
+        return
     for V in (n for n in arrays if point[n].ndim == 2):
         flat = [n for n in arrays if n != V]
         for roles in itertools.permutations(flat, min(len(flat), 2)):
@@ -190,13 +192,17 @@ def dropout(case: Case, point: Point, y: Array) -> Iterator[Known]:
     if not kept.size or not np.allclose(kept, kept[0]) or kept.size == factor.size:
         return
     mask, c = np.abs(factor) > 1e-12, float(kept[0])
+
+    def cut(p: Point) -> Array:
+        return mask[: len(p[x])]  # fewer samples take the first of the same random numbers
+
     slips: dict[str, Wrong] = {
         "mask forgotten": lambda p, dy: {x: dy},
         "mask forgotten|scaled": lambda p, dy: {x: c * dy},
     }
     if abs(c - 1) > 1e-9:
-        slips["keep rate forgotten"] = lambda p, dy: {x: dy * mask}
-    yield Known(lambda p, stop: p[x] * mask * c, slips)
+        slips["keep rate forgotten"] = lambda p, dy: {x: dy * cut(p)}
+    yield Known(lambda p, stop: p[x] * cut(p) * c, slips)
 
 
 def embedding(case: Case, point: Point, y: Array) -> Iterator[Known]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.engines import Array
 from scratchnet.testing.subjects import names
 from scratchnet.testing.subjects.names import partner, plain
 from scratchnet.testing.subjects.options import Options, SubjectError
@@ -239,6 +238,8 @@ def _from_returned(
             parameter.last = held.value
             parameter.gradient = moved(parameter, rate)
             subject.updates = True
+        elif _beside_learned(subject, held, state):
+            _keep(subject, held, state.held_at(held.value), _nothing)
         elif not _buffer(held.name):
             told.append(held)
         else:
@@ -247,6 +248,18 @@ def _from_returned(
         raise _no_gradient(subject, told, options)
     if changed:
         subject.notes.append(f"gradients are read from the update, (before - after) / {rate:g}")
+
+
+def _beside_learned(subject: Subject, held: Held, state: State) -> bool:
+    """Whether other arrays of the same dict or list of parameters do have gradients."""
+    stores = [own for own, _ in state.held_at(held.value) if state.held_at(own)]
+    return any(
+        own is store for p in subject.parameters.values() for own, _ in p.places for store in stores
+    )
+
+
+def _nothing(returned: Any) -> None:
+    """No gradient."""
 
 
 def _moved(held: Held, state: State) -> bool:

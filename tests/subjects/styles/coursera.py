@@ -65,7 +65,10 @@ class MomentumOptimizer:
 Y = np.array([[1, 0, 1, 1]])
 CALLS = {
     "linear": lambda: check(
-        (linear_forward, linear_backward), [(3, 5), (2, 3), (2, 1)], mean_gradients=True, columns=True
+        (linear_forward, linear_backward),
+        [(3, 5), (2, 3), (2, 1)],
+        mean_gradients=True,
+        columns=True,
     ),
     "sigmoid": lambda: check((sigmoid, sigmoid_backward), (3, 4)),
     "relu": lambda: check((relu, relu_backward), (3, 4)),

@@ -121,7 +121,9 @@ def max_pool_backward_naive(dout, cache):
         for j in range(dout.shape[3]):
             window = x[:, :, i * s : i * s + k, j * s : j * s + k]
             mask = window == window.max(axis=(2, 3), keepdims=True)
-            dx[:, :, i * s : i * s + k, j * s : j * s + k] += mask * dout[:, :, i, j][:, :, None, None]
+            dx[:, :, i * s : i * s + k, j * s : j * s + k] += (
+                mask * dout[:, :, i, j][:, :, None, None]
+            )
     return dx
 
 
@@ -192,7 +194,12 @@ def lstm_step_backward(dnext_h, dnext_c, cache):
     t = np.tanh(next_c)
     dc = dnext_c + dnext_h * o * (1 - t**2)
     da = np.concatenate(
-        [dc * g * i * (1 - i), dc * prev_c * f * (1 - f), dnext_h * t * o * (1 - o), dc * i * (1 - g**2)],
+        [
+            dc * g * i * (1 - i),
+            dc * prev_c * f * (1 - f),
+            dnext_h * t * o * (1 - o),
+            dc * i * (1 - g**2),
+        ],
         axis=1,
     )
     return da @ Wx.T, da @ Wh.T, dc * f, x.T @ da, prev_h.T @ da, da.sum(axis=0)
@@ -254,7 +261,12 @@ def rmsprop(w, dw, config=None):
 
 def adam(w, dw, config=None):
     config = {} if config is None else config
-    for key, value in (("learning_rate", 1e-3), ("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-8)):
+    for key, value in (
+        ("learning_rate", 1e-3),
+        ("beta1", 0.9),
+        ("beta2", 0.999),
+        ("epsilon", 1e-8),
+    ):
         config.setdefault(key, value)
     m, v = config.get("m", np.zeros_like(w)), config.get("v", np.zeros_like(w))
     t = config.get("t", 0) + 1
@@ -281,7 +293,9 @@ CALLS = {
         (conv_forward_naive, conv_backward_naive), [(2, 2, 4, 5), (3, 2, 3, 3), (3,)], extra=[CONV]
     ),
     "max_pool": lambda: check(
-        (max_pool_forward_naive, max_pool_backward_naive), (2, 2, 5, 5), extra=[{"size": 3, "stride": 1}]
+        (max_pool_forward_naive, max_pool_backward_naive),
+        (2, 2, 5, 5),
+        extra=[{"size": 3, "stride": 1}],
     ),
     "softmax_loss": lambda: check(softmax_loss, (4, 3)),
     "svm_loss": lambda: check(svm_loss, (5, 3)),
@@ -294,7 +308,8 @@ CALLS = {
         [(3, 2), (3, 2), (3, 2), (2, 8), (2, 8), (8,)],
     ),
     "embedding": lambda: check(
-        (word_embedding_forward, word_embedding_backward), [np.array([[0, 2, 2], [1, 0, 2]]), (4, 3)]
+        (word_embedding_forward, word_embedding_backward),
+        [np.array([[0, 2, 2], [1, 0, 2]]), (4, 3)],
     ),
     "TwoLayerNet": lambda: check(TwoLayerNet(), [(5, 3), LABELS]),
     "sgd_momentum": lambda: check(sgd_momentum),

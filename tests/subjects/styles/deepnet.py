@@ -40,7 +40,11 @@ class Batchnorm:
         dvar = np.sum(dX_norm * (self.X - self.mu), axis=0) * -0.5 * (self.var + 1e-8) ** (-3 / 2)
         dmu = np.sum(dX_norm * -1 / np.sqrt(self.var + 1e-8), axis=0)
         dmu += dvar * np.sum(-2 * (self.X - self.mu), axis=0) / self.n
-        dX = dX_norm / np.sqrt(self.var + 1e-8) + dvar * 2 * (self.X - self.mu) / self.n + dmu / self.n
+        dX = (
+            dX_norm / np.sqrt(self.var + 1e-8)
+            + dvar * 2 * (self.X - self.mu) / self.n
+            + dmu / self.n
+        )
         return dX, [dgamma, dbeta]
 
 
