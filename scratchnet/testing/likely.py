@@ -68,7 +68,7 @@ def likely_bug(
             slips = dict(known.slips) | extra
             for name, wrong in slips.items():
                 with np.errstate(all="ignore"):
-                    variants[name] = {**one.right, **wrong(one.point, one.dy)}
+                    variants[name] = {**one.right, **wrong(one.point | indices(one), one.dy)}
                 alias[name] = name.split("|")[0]
         variants |= elementwise(one, activations)
         if not one.subject.takes_dy:
@@ -138,21 +138,26 @@ def recognised(problems: list[Asked]) -> Known | None:
     case = Case(
         tuple(first.subject.inputs),
         tuple(first.subject.parameters),
-        tuple(
-            a for i, a in enumerate(first.subject.given) if i not in first.subject.inputs.values()
-        ),
+        tuple(indices(first)),
     )
     for kind in KINDS:
-        for known in kind(case, first.point, first.y):
+        for known in kind(case, first.point | indices(first), first.y):
             if all(_gives(known, one) for one in (first, *problems)):
                 return known
     return None
 
 
+def indices(one: Asked) -> Point:
+    """The integer arguments of forward, under names of their own."""
+    given = enumerate(one.subject.given)
+    ints = [(at, a) for at, a in given if isinstance(a, np.ndarray) and a.dtype.kind in "iu"]
+    return {f"argument {at}": array for at, array in ints}
+
+
 def _gives(known: Known, one: Asked) -> bool:
     with np.errstate(all="ignore"):
         try:
-            y = known.forward(one.point, Stops())
+            y = known.forward(one.point | indices(one), Stops())
         except (ValueError, IndexError, KeyError):
             return False
     if y.size != one.y.size:

@@ -244,7 +244,7 @@ def moves(rule: Rule, course: Course, numbers: Numbers) -> list[Array]:
     made = []
     with np.errstate(all="ignore"):
         for t, gradient in enumerate(course.gradients, 1):
-            move = rule.move(slots, gradient[None, :], w, t, numbers)
+            move = rule.move(slots, gradient[None, :], w, t, numbers) + 0 * w  # NaN stays NaN
             made.append(np.broadcast_to(move, w.shape))
             w = w + move
     return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,21 +57,24 @@ def rounded(right: Point, got: Point) -> Point:
 
 
 def disagreeing(value: Callable[[Point], Any], point: Point, got: Point) -> list[str]:
-    """The arrays whose gradient a random direction contradicts, by central differences."""
+    """The arrays whose gradient a random direction contradicts: four evaluations for each.
+
+    A look, not a verdict: (4 D(h) - D(2 h)) / 3, central differences without their h^2 term, is
+    good to 1e-9 for smooth float64 code; what it suspects is then computed entry by entry.
+    """
     rng, wrong = np.random.default_rng(0), []
     for name, array in point.items():
+        length = float(np.sqrt(np.mean(array**2))) or 1.0
         along = rng.uniform(0.5, 1.5, array.shape) * rng.choice([-1.0, 1.0], array.shape)
-        right = gradcheck.directional_derivative(
-            partial(_moved, value, point, name), array, along, method="central"
-        )
+        slopes = []
+        for h in (2.0**-11 * length, 2.0**-12 * length):
+            ahead, behind = (value(point | {name: array + s * h * along}) for s in (1, -1))
+            slopes.append(float(np.real(ahead - behind)) / (2 * h))
+        slope = (4 * slopes[1] - slopes[0]) / 3
         terms = along * got[name].reshape(array.shape)
-        if not abs(np.sum(terms) - right) <= 1e-8 * (np.sum(np.abs(terms)) + abs(right)):
+        if not abs(np.sum(terms) - slope) <= 1e-8 * (np.sum(np.abs(terms)) + abs(slope)):
             wrong.append(name)
     return wrong
-
-
-def _moved(value: Callable[[Point], Any], point: Point, name: str, array: Array) -> Any:
-    return value(point | {name: array})
 
 
 def conformed(got: Point, point: Point) -> Point:

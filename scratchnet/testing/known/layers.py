@@ -21,11 +21,11 @@ Wrong = Callable[[Point, Array], Point]
 
 
 class Case(NamedTuple):
-    """What a layer is seen to be: its arrays, and the other arguments of its forward."""
+    """What a layer is seen to be: the names of its inputs, parameters, and integer arguments."""
 
     inputs: tuple[str, ...]
     learned: tuple[str, ...]
-    others: tuple[Any, ...] = ()
+    indices: tuple[str, ...] = ()
 
 
 class Known(NamedTuple):
@@ -207,17 +207,16 @@ def dropout(case: Case, point: Point, y: Array) -> Iterator[Known]:
 
 def embedding(case: Case, point: Point, y: Array) -> Iterator[Known]:
     """W[i] for integers i."""
-    indices = [o for o in case.others if isinstance(o, np.ndarray) and o.dtype.kind in "iu"]
     tables = [n for n in (*case.learned, *case.inputs) if point[n].ndim == 2]
-    for i, W in itertools.product(indices, tables):
+    for i, W in itertools.product(case.indices, tables):
 
-        def overwritten(p: Point, dy: Array, i: Array = i, W: str = W) -> Point:
+        def overwritten(p: Point, dy: Array, i: str = i, W: str = W) -> Point:
             dW = np.zeros_like(p[W])
-            dW[i] = dy.reshape(*i.shape, -1)
+            dW[p[i]] = dy.reshape(*p[i].shape, -1)
             return {W: dW}
 
-        def forward(p: Point, stop: Stops, i: Array = i, W: str = W) -> Array:
-            return p[W][i]
+        def forward(p: Point, stop: Stops, i: str = i, W: str = W) -> Array:
+            return p[W][p[i]]
 
         yield Known(forward, {"repeated rows overwritten": overwritten})
 

@@ -50,6 +50,7 @@ def inputs(subject: Subject, returned: Any, options: Options) -> None:
             found = _in_attributes(subject, floats)
         if not found and returned is not None:
             found = _in_returned(subject, floats, returned)
+            subject.returned_inputs = len(found)
     subject.input_gradients = found
     subject.inputs = {name: floats[name] for name in found}
     missing = [name for name in floats if name not in found]
@@ -209,7 +210,7 @@ def _from_returned(
     subject: Subject, rest: list[Held], state: State, returned: Any, options: Options
 ) -> None:
     """Parameters whose gradient is returned, or seen in the update; and those that have none."""
-    taken = len(subject.inputs) if subject.input_gradients and returned is not None else 0
+    taken = subject.returned_inputs
     rate = options.lr
     changed = [held for held in rest if _moved(held, state)]
     if subject.random:

@@ -45,7 +45,9 @@ class Style:
         self.name, self.options, self.owner = name, options, owner
         self.forward, self.backward = forward, backward
         self.roots: tuple[Any, ...] = (owner,) if owner is not None else (forward, backward)
-        self.arguments = [p.name for p in names.parameters(forward)]
+        self.accepted = names.parameters(forward)
+        self.arguments = [p.name for p in self.accepted]
+        self.wanted = required(backward) if backward else []
         self.targets: tuple[int, ...] = ()
         """Which arguments of forward are targets."""
         self.takes_dy = True
@@ -61,7 +63,7 @@ class Style:
         by_place, by_name = self.options.extra_arguments()
         given = [*args, *copy.deepcopy(by_place)]
         keywords = copy.deepcopy(by_name)
-        for parameter in names.parameters(self.forward)[len(given) :]:
+        for parameter in self.accepted[len(given) :]:
             wanted = self.options.train is not None or parameter.default is parameter.empty
             if (
                 plain(parameter.name) in names.TRAINING
@@ -113,7 +115,7 @@ class Style:
         """Whether the last thing returned is a cache and no output."""
         if self.closure:
             return True
-        wanted = required(self.backward) if self.backward else []
+        wanted = self.wanted
         if any(plain(name) in names.CACHE for name in wanted):
             return True
         arrays = all(isinstance(one, np.ndarray | np.generic | float) for one in raw)
@@ -133,12 +135,12 @@ class Style:
         return backward(*arguments)
 
     def _arguments(self, backward: Callable[..., Any], done: Pass, dys: list[Any]) -> list[Any]:
-        wanted = required(backward)
-        accepted = [p.name for p in names.parameters(backward)]
+        wanted = required(backward) if self.closure else self.wanted
         has_cache = isinstance(done.raw, tuple) and len(done.raw) > len(done.outputs)
         if not wanted:
             scalar = all(y.ndim == 0 for y in done.outputs)
-            optional_dy = bool(accepted) and not scalar and plain(accepted[0]) not in names.TRAINING
+            accepted = [plain(p.name) for p in names.parameters(backward)]
+            optional_dy = bool(accepted) and not scalar and accepted[0] not in names.TRAINING
             return [dys.pop(0)] if optional_dy else []
         found: list[Any] = []
         for place, name in enumerate(wanted):

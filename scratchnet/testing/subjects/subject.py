@@ -49,6 +49,8 @@ class Subject:
         self.parameters: dict[str, Parameter] = {}
         self.input_gradients: dict[str, Gradient] = {}
         self.original = self.state = State(*style.roots)
+        self.returned_inputs = 0
+        """How many of them backward returns, before it returns anything else."""
         self.notes: list[str] = []
         self.random = False
         """Whether the same input gave two outputs, whatever was put back."""
