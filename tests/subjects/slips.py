@@ -60,6 +60,12 @@ SLIPS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "cs231n": [
         (
+            "weighted_softmax_loss",
+            "    dx *= weights[y][:, None]\n",
+            "",
+            "class weights forgotten",
+        ),
+        (
             "affine",
             "dw = x.reshape(len(x), -1).T @ dout",
             "dw = x.reshape(len(x), -1)[:-1].T @ dout[:-1]",
@@ -316,6 +322,12 @@ SLIPS: dict[str, list[tuple[str, str, str, str]]] = {
         ("Adam", "self.iterations += 1", "self.iterations += 0", "constant bias correction"),
     ],
     "coursera": [
+        (
+            "regression",
+            "2 * (y_hat - y.reshape(-1, 1)) / len(y)",
+            "2 * (y_hat - y).mean(axis=1, keepdims=True)",
+            "broadcast to a square",
+        ),
         (
             "linear",
             "db = np.sum(dZ, axis=1, keepdims=True) / m",

@@ -48,6 +48,14 @@ def propagate(w, b, X, Y):
     return cost, {"dw": dw, "db": np.array([[db]])}
 
 
+def regression_cost(y_hat, y):
+    return np.mean((y_hat.ravel() - y) ** 2)
+
+
+def regression_gradient(y_hat, y):
+    return 2 * (y_hat - y.reshape(-1, 1)) / len(y)
+
+
 class MomentumOptimizer:
     """v = beta v + (1 - beta) dW, as the course has it."""
 
@@ -73,5 +81,6 @@ CALLS = {
     "sigmoid": lambda: check((sigmoid, sigmoid_backward), (3, 4)),
     "relu": lambda: check((relu, relu_backward), (3, 4)),
     "propagate": lambda: check(propagate, [(3, 1), (1, 1), np.random.randn(3, 4), Y]),
+    "regression": lambda: check((regression_cost, regression_gradient), (5, 1), targets=(5,)),
     "momentum": lambda: check(MomentumOptimizer),
 }

@@ -136,6 +136,16 @@ def softmax_loss(x, y):
     return -logp[np.arange(N), y].mean(), dx / N
 
 
+def weighted_softmax_loss(x, y, weights):
+    shifted = x - x.max(axis=1, keepdims=True)
+    logp = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    N = len(x)
+    dx = np.exp(logp)
+    dx[np.arange(N), y] -= 1
+    dx *= weights[y][:, None]
+    return -np.sum(weights[y] * logp[np.arange(N), y]) / N, dx / N
+
+
 def svm_loss(x, y):
     N = len(x)
     correct = x[np.arange(N), y][:, None]
@@ -298,6 +308,9 @@ CALLS = {
         extra=[{"size": 3, "stride": 1}],
     ),
     "softmax_loss": lambda: check(softmax_loss, (4, 3)),
+    "weighted_softmax_loss": lambda: check(
+        weighted_softmax_loss, (5, 3), extra=[np.array([1.0, 2.5, 0.5])]
+    ),
     "svm_loss": lambda: check(svm_loss, (5, 3)),
     "rnn_step": lambda: check(
         (rnn_step_forward, rnn_step_backward), [(3, 4), (3, 2), (4, 2), (2, 2), (2,)]
