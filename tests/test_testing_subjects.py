@@ -12,42 +12,54 @@ import numpy as np
 import pytest
 
 from scratchnet.testing import LawError, SubjectError, check
+from tests.subjects import held_out_slips
 from tests.subjects.load import load, styles
 from tests.subjects.slips import SLIPS
 
 PAGE = Path(__file__).parents[1] / "docs" / "test_your_gradients.md"
-RIGHT = [(style, call) for style in styles() for call in load(style).CALLS]
-PLANTED = [(style, *slip) for style, slips in SLIPS.items() for slip in slips]
+FOLDERS = {"styles": SLIPS, "held_out": held_out_slips.SLIPS}
+RIGHT = [
+    (folder, style, call)
+    for folder in FOLDERS
+    for style in styles(folder)
+    for call in load(style, folder=folder).CALLS
+]
+PLANTED = [
+    (folder, style, *slip)
+    for folder, planted in FOLDERS.items()
+    for style, slips in planted.items()
+    for slip in slips
+]
 
 
 def test_there_are_enough_of_them():
-    assert len(styles()) >= 12 and len(RIGHT) >= 60 and len(PLANTED) >= 120
-    assert {style for style, *_ in PLANTED} == set(styles())
+    assert len(styles()) >= 12
+    for folder, planted in FOLDERS.items():
+        assert set(planted) == set(styles(folder))
+        assert sum(where == folder for where, *_ in RIGHT) >= 58
+        assert sum(where == folder for where, *_ in PLANTED) >= 120
 
 
-@pytest.mark.parametrize(("style", "call"), RIGHT)
-def test_right_code_passes(style, call):
-    load(style).CALLS[call]()
+@pytest.mark.parametrize(("folder", "style", "call"), RIGHT)
+def test_right_code_passes(folder, style, call):
+    load(style, folder=folder).CALLS[call]()
 
 
-@pytest.mark.parametrize(("style", "call", "old", "new", "name"), PLANTED)
-def test_a_planted_slip_is_caught_and_never_called_by_a_wrong_name(style, call, old, new, name):
+NAMED: dict[tuple[str, str], bool] = {}
+
+
+@pytest.mark.parametrize(("folder", "style", "call", "old", "new", "name"), PLANTED)
+def test_a_slip_is_caught_and_never_called_by_a_wrong_name(folder, style, call, old, new, name):
     with pytest.raises(LawError) as caught:
-        load(style, old, new).CALLS[call]()
+        load(style, old, new, folder).CALLS[call]()
     assert caught.value.bug in (None, name)
     assert len(str(caught.value).splitlines()) < 15
+    NAMED[style + call, new] = caught.value.bug is not None
 
 
-def test_most_slips_are_named():
-    """Of the museum's own kinds nearly all; the others have names that no museum knows."""
-    named = 0
-    for style, call, old, new, name in PLANTED:
-        if name:
-            try:
-                load(style, old, new).CALLS[call]()
-            except LawError as error:
-                named += error.bug == name
-    assert named >= 60
+def test_most_of_the_slips_that_ran_are_named():
+    """The others have names that no museum knows, or two bugs that nobody can tell apart."""
+    assert sum(NAMED.values()) >= 0.45 * len(NAMED)
 
 
 # --- the page -------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def examined(
         notes = [*bound.notes, *draws.notes()] + ([f"targets: {kind}"] if kind else [])
         what = f"{bound.name}: right, {arrays} at {points} points (seed {settings.seed})"
         return Passed(what, notes, examination.remarks)
-    raise errors[0]
+    raise next((error for error in errors if error.bug), errors[0])
 
 
 def listed(words: Sequence[str]) -> str:

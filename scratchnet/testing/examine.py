@@ -15,7 +15,7 @@ import numpy as np
 
 from scratchnet import gradcheck
 from scratchnet.engines import Array
-from scratchnet.testing import hygiene
+from scratchnet.testing import excuses, hygiene
 from scratchnet.testing.draws import SCALES, Domain, Draws
 from scratchnet.testing.failure import LawError, Laws, digits
 from scratchnet.testing.naming import LikelyBug
@@ -33,8 +33,6 @@ HYGIENE = (
 )
 MOST = 3
 """How many arrays a report goes into."""
-GUARD_LAYER, GUARD_LOSS = 1e-7, 1e-4
-"""Up to this share of the largest entry an epsilon in forward explains a difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,30 +163,25 @@ class Examination:
         dy = self.dy(y, number)
         self._complete(point, dy, self.subject.gradients(point, dy))
         report = self.judged(self.subject, point, dy)
-        if report is None or "gradients" not in self.laws or self._guarded(point, dy, number):
+        if report is None or "gradients" not in self.laws or self._excused(point, dy, number):
             return
         self.fail(point, dy, report)
 
-    def _guarded(self, point: Point, dy: Array, number: int) -> bool:
-        """Whether an epsilon explains it, as in log(p + 1e-7), that backward leaves out."""
+    def _excused(self, point: Point, dy: Array, number: int) -> bool:
+        """Whether an epsilon or a clip in forward explains it, that backward leaves out."""
         if self.guarded or self.settings.strict:
             return self.guarded
-        if number > 1:
-            return self._clipped(point, dy)
         got = self.conformed(self.subject.gradients(point, dy), point)
-        right, _ = right_gradients(self.subject, point, dy, got)
-        allowed = GUARD_LAYER if self.subject.takes_dy else GUARD_LOSS
-        off = {
-            name: np.nanmax(np.abs(got[name] - value), initial=0)
-            / np.nanmax(np.abs(value), initial=1e-300)
-            for name, value in right.items()
-        }
-        self.guarded = max(off.values()) <= allowed
+        law = "epsilon in backward"
+        if number > 1:
+            flat = excuses.clipped(self.subject, point, dy, got)
+            if flat:
+                self.hygiene(law, "the loss is flat far out (a clip?), its gradient is not")
+            return flat
+        off = excuses.epsilon_left_out(self.subject, point, dy, got)
+        self.guarded = off is not None
         if self.guarded:
-            what = (
-                f"gradients agree to {max(off.values()):.1g}: does backward leave an epsilon out?"
-            )
-            self.hygiene("epsilon in backward", what)
+            self.hygiene(law, f"gradients agree to {off:.1g}: does backward leave an epsilon out?")
         return self.guarded
 
     def judged(self, subject: Subject, point: Point, dy: Array) -> gradcheck.Report | None:
@@ -219,28 +212,12 @@ class Examination:
         return None
 
     def _only_rounding(self, subject: Subject, point: Point, dy: Array) -> bool:
-        """Whether the difference is nothing beside the gradients that this code gives elsewhere.
-
-        A saturated tanh's slope 1 - a^2 is right to a rounding of 1, however small it is. Nearer
-        to 0, where nothing is saturated, a slope is as large as its terms; going there by t shrinks
-        a weight's gradient by t as well, and 9,007 roundings times 1 / 64 leaves room for 140.
-        """
-        if _loses_digits(subject, point, dy):
+        if excuses.loses_digits(subject, point, dy):
             text = "where forward itself loses its digits nothing is judged"
             self.remarks += [text] if text not in self.remarks else []
             return True
         got = self.conformed(subject.gradients(point, dy), point)
-        right, _ = right_gradients(subject, point, dy, got)
-        off = {n: np.nanmax(np.abs(got[n] - value), initial=0) for n, value in right.items()}
-        unit = 2.0**-24 if self.single else 2.0**-53
-        rng, sizes = np.random.default_rng(0), dict.fromkeys(point, 0.0)
-        for t in (1, 1 / 8, 1 / 64):
-            for _ in range(3):
-                signs = rng.choice([-1.0, 1.0], dy.shape) if subject.takes_dy else 1.0
-                found = subject.gradients({n: t * v for n, v in point.items()}, dy * signs)
-                for name, value in found.items():
-                    sizes[name] = max(sizes[name], float(np.nanmax(np.abs(value), initial=0)))
-        return all(off[n] <= 9007 * unit * sizes[n] for n in off)
+        return excuses.only_rounding(subject, point, dy, got, 2.0 ** (-24 if self.single else -53))
 
     def _unjudged(self, error: ValueError, point: Point, dy: Array) -> LawError:
         """What check_vjp refuses to judge is a law of its own."""
@@ -301,22 +278,6 @@ class Examination:
                 bug = "gradients accumulate" if grown else None
                 raise self._error("second call", what, shown, bug)
 
-    def _clipped(self, point: Point, dy: Array) -> bool:
-        """Whether a loss is flat, far out, where its gradient is not: a clip before a log."""
-        if not self.subject.style.targets:
-            return False
-        got = self.conformed(self.subject.gradients(point, dy), point)
-        right, _ = right_gradients(self.subject, point, dy, got)
-        size = max(np.max(np.abs(value)) for value in got.values())
-        flat = all(
-            np.all(np.abs(right[n][differing(got[n], right[n])]) <= 1e-9 * size) for n in right
-        )
-        if flat:
-            self.hygiene(
-                "epsilon in backward", "the loss is flat far out (a clip?), its gradient not"
-            )
-        return bool(flat)
-
     # --- telling
 
     def hygiene(
@@ -359,17 +320,6 @@ class Examination:
         raise LawError(
             subject.name, "gradients", what, shown, bug.name, "; ".join(observed[:2]), remarks
         )
-
-
-def _loses_digits(subject: Subject, point: Point, dy: Array) -> bool:
-    """Whether forward in longer doubles is another number: 1 - a where a is 1 but for rounding."""
-    longer = {name: value.astype(np.longdouble) for name, value in point.items()}
-    try:
-        y, exact = (np.sum(dy * subject.output(at)) for at in (point, longer))
-    except Exception:  # it computes in doubles only
-        return False
-    size = np.sum(np.abs(dy * subject.output(point)))
-    return bool(np.isfinite(exact) and abs(exact - y) > 1e-9 * size)
 
 
 def differing(given: Array, right: Array) -> Array:

@@ -60,10 +60,16 @@ def likely_bug(
     known = recognised(problems)
     evidence, alias = list[Evidence](), dict[str, str]()
     extra = {} if known is None or known.solve is None else known.solve(*_largest(problems)[1:4])
+    suspects = {
+        name
+        for one in problems
+        for name in one.right
+        if not same({name: one.got[name]}, {name: one.right[name]}, 1e-8)
+    }
     nominal, activations = nominal_size(problems), shown(problems)
     alias |= {name: name.split("|")[0] for a in activations for name in a.slips}
     for one in problems:
-        variants = generic(one, alias)
+        variants = generic(one, alias, suspects)
         if known is not None:
             slips = dict(known.slips) | extra
             for name, wrong in slips.items():
@@ -168,7 +174,7 @@ def _gives(known: Known, one: Asked) -> bool:
 # --- what common slips make of any tensor ---------------------------------------------------------
 
 
-def generic(one: Asked, alias: dict[str, str]) -> dict[str, Point]:
+def generic(one: Asked, alias: dict[str, str], suspects: set[str]) -> dict[str, Point]:
     """name -> gradients, for every tensor that a common slip could have spoiled."""
     right, subject = one.right, one.subject
     inputs = [n for n in subject.inputs if n in right]
@@ -176,8 +182,7 @@ def generic(one: Asked, alias: dict[str, str]) -> dict[str, Point]:
     learned = [n for n in right if n not in inputs[:1]]
     made: dict[str, Point] = {}
     for name, value in right.items():
-        wrong = not same({name: one.got[name]}, {name: value}, 1e-8)
-        parts = _parts(one, name, samples) if wrong and name in learned else []
+        parts = _parts(one, name, samples) if name in suspects and name in learned else []
         made[name] = transforms(value, parts, one.dy if name not in learned else None)
         made[name] |= {"factor B too large": value * samples, "factor B too small": value / samples}
         if parts:
@@ -372,15 +377,30 @@ def _samples(one: Asked) -> int:
     return next((len(a) for a in one.subject.given if isinstance(a, np.ndarray) and a.ndim > 1), 1)
 
 
-def _penalty_forgotten(problems: list[Asked]) -> bool:
-    found = _penalty(problems)
-    return bool(found) and all(c < 0 and abs(c - found[0][1]) < 1e-5 * abs(c) for _, c in found)
+def _strength(one: Asked) -> float:
+    """The c of a penalty c |W|^2 / 2 in the loss: its slope far out along one array, over |W|."""
+    names = list(one.subject.parameters) or list(one.point)
+    name = max(names, key=lambda n: np.sum(one.got[n] != one.right[n]) and one.point[n].size)
+    W, far, h = one.point[name], 1e7, 1e-3
+
+    def value(t: float) -> float:
+        return float(np.sum(one.subject.output(one.point | {name: t * W})))
+
+    slope = (value(far * (1 + h)) - value(far * (1 - h))) / (2 * h * far)
+    return slope / (far * float(np.vdot(W, W)))
 
 
-def _penalty_a_sample(problems: list[Asked]) -> bool:
-    found = [(n - 1, c) for n, c in _penalty(problems) if n > 1]
-    rates = [c / n for n, c in found]
-    return len(found) > 1 and all(r > 0 and abs(r - rates[0]) < 1e-5 * r for r in rates)
+def _penalty_times(factor: Callable[[int], float]) -> Callable[[list[Asked]], bool]:
+    """Whether gradients are off by this many times the penalty's, for every number of samples."""
+
+    def explains(problems: list[Asked]) -> bool:
+        found = _penalty(problems)
+        told = [
+            (factor(n), c / _strength(one)) for (n, c), one in zip(found, problems, strict=False)
+        ]
+        return bool(found) and all(abs(c - f) <= 1e-2 * abs(f) for f, c in told)
+
+    return explains
 
 
 def _class_weights(problems: list[Asked]) -> bool:
@@ -433,8 +453,9 @@ def _square(problems: list[Asked]) -> bool:
 
 
 LOSS_SLIPS: dict[str, Callable[[list[Asked]], bool]] = {
-    "L2 forgotten": _penalty_forgotten,
-    "L2 a sample": _penalty_a_sample,
+    "L2 forgotten": _penalty_times(lambda samples: -1.0),
+    "L2 subtracted": _penalty_times(lambda samples: -2.0),
+    "L2 a sample": _penalty_times(lambda samples: samples - 1.0),
     "class weights forgotten": _class_weights,
     "broadcast to a square": _square,
 }

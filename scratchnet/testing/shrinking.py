@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from scratchnet.engines import Array
 from scratchnet.testing.subjects.subject import Point, Subject
-from scratchnet.testing.values import disagreeing
+from scratchnet.testing.values import disagreeing, weighed
 
 Judge = Callable[[Subject, Point, Array], Any]
 """None where the gradients are right, else what is wrong."""
@@ -24,7 +23,7 @@ def smaller(
         try:
             y = other.output(at)
             ones = np.full(y.shape, 1.0 / other.share) if not other.takes_dy else _ones(y)
-            if not disagreeing(partial(_weighed, other, ones), at, other.gradients(at, ones)):
+            if not disagreeing(weighed(other, ones), at, other.gradients(at, ones)):
                 continue
             if judge(other, at, ones) is not None:
                 return other, at, ones
@@ -79,7 +78,3 @@ def first_rows(subject: Subject, point: Point, rows: int) -> tuple[Subject, Poin
     if subject.share > 1:
         other.share = subject.share * rows / samples
     return other, {n: cut(v) if n in subject.inputs else v for n, v in point.items()}
-
-
-def _weighed(subject: Subject, dy: Array, at: Point) -> Any:
-    return np.sum(dy * np.asarray(subject.output(at), np.float64))

@@ -27,9 +27,7 @@ def right_gradients(subject: Subject, point: Point, dy: Array, got: Point) -> tu
     entries are only computed where it does not.
     """
 
-    def value(at: Point) -> Any:
-        return np.sum(dy * wide(subject.output(at)))
-
+    value = weighed(subject, dy)
     wrong = disagreeing(value, point, got) or list(point)
     sizes = {name: point[name].size for name in wrong}
     where = None
@@ -52,17 +50,28 @@ def rounded(right: Point, got: Point) -> Point:
     made = dict(got)
     for name, value in right.items():
         close = np.abs(got[name] - value) <= 1e-12 * size
-        made[name] = np.where(close, got[name], value)
+        made[name] = np.where(close, got[name], np.where(np.abs(value) <= 1e-13 * size, 0, value))
     return made
 
 
+def weighed(subject: Subject, dy: Array) -> Callable[[Point], Any]:
+    """sum(dy * output) as a function of the point."""
+    return lambda at: np.sum(dy * wide(subject.output(at)))
+
+
 def disagreeing(value: Callable[[Point], Any], point: Point, got: Point) -> list[str]:
-    """The arrays whose gradient a random direction contradicts: four evaluations for each.
+    """The arrays whose gradient a random direction contradicts, by more than 1e-8 of its terms."""
+    found = gaps(value, point, got)
+    return [n for n, gap in found.items() if not gap <= 1e-8 * float(np.sum(np.abs(got[n])))]
+
+
+def gaps(value: Callable[[Point], Any], point: Point, got: Point) -> dict[str, float]:
+    """How far each array's gradient is off along a random direction: four evaluations for each.
 
     A look, not a verdict: (4 D(h) - D(2 h)) / 3, central differences without their h^2 term, is
     good to 1e-9 for smooth float64 code; what it suspects is then computed entry by entry.
     """
-    rng, wrong = np.random.default_rng(0), []
+    rng, found = np.random.default_rng(0), {}
     for name, array in point.items():
         length = float(np.sqrt(np.mean(array**2))) or 1.0
         along = rng.uniform(0.5, 1.5, array.shape) * rng.choice([-1.0, 1.0], array.shape)
@@ -70,11 +79,9 @@ def disagreeing(value: Callable[[Point], Any], point: Point, got: Point) -> list
         for h in (2.0**-11 * length, 2.0**-12 * length):
             ahead, behind = (value(point | {name: array + s * h * along}) for s in (1, -1))
             slopes.append(float(np.real(ahead - behind)) / (2 * h))
-        slope = (4 * slopes[1] - slopes[0]) / 3
-        terms = along * got[name].reshape(array.shape)
-        if not abs(np.sum(terms) - slope) <= 1e-8 * (np.sum(np.abs(terms)) + abs(slope)):
-            wrong.append(name)
-    return wrong
+        terms = float(np.sum(along * got[name].reshape(array.shape)))
+        found[name] = abs(terms - (4 * slopes[1] - slopes[0]) / 3)
+    return found
 
 
 def conformed(got: Point, point: Point) -> Point:

@@ -46,7 +46,7 @@ def stopped(forward: Forward, **slips: tuple[str, ...]) -> dict[str, Wrong]:
     return {name.replace("_", " "): wrong(frozen) for name, frozen in slips.items()}
 
 
-EPSILONS = (1e-5, 1e-8, 1e-7, 1e-6, 1e-3, 1e-12, 1e-10, 1e-4, 1e-15, 0.0)
+EPSILONS = (1e-5, 1e-8, 1e-2, 1e-7, 1e-6, 1e-3, 1e-12, 1e-10, 1e-4, 1e-15, 0.0)
 
 
 def norms(case: Case, point: Point, y: Array) -> Iterator[Known]:
@@ -120,6 +120,9 @@ def _norm(
 
 def _spread(value: Array, like: Array, axis: tuple[int, ...]) -> Array:
     """gamma as it multiplies: one for each entry that is not averaged over, or of the last axis."""
+    last = like.ndim - 1 in {a % like.ndim for a in axis}
+    if last and value.shape == like.shape[-1:]:
+        return np.broadcast_to(value, like.shape)
     kept = [1 if a in {b % like.ndim for b in axis} else n for a, n in enumerate(like.shape)]
     if value.size == int(np.prod(kept)):
         return value.reshape(kept)

@@ -97,7 +97,7 @@ def _gates(
 def sequences(case: Case, point: Point, y: Array) -> Iterator[Known]:
     """A whole sequence (N, T, D) or (T, N, D) -> every state, or the last one."""
     long = [n for n in case.inputs if point[n].ndim == 3]
-    if len(long) != 1:
+    if len(long) != 1 or y.ndim < 2:
         return
     (x,) = long
     H = y.shape[-1]
