@@ -80,6 +80,15 @@ class AnalyticGradient:
             given = given(self.layout.unflatten(x, own_dtypes=True))
         return self.layout.flatten(given, "gradients")
 
+    def twice(self, x: Vector) -> Vector:
+        """The same, computed again to see that it is a function; a ``ValueError`` if it isn't."""
+        one, again = self(x), self(x)
+        size = np.max(np.abs(one), initial=0)
+        # a graph that is walked in another order sums in another order: that is rounding
+        if not np.allclose(one, again, rtol=1e-13, atol=1e-13 * size, equal_nan=True):
+            raise ValueError("gradients(params) is not deterministic; fix the seed inside it")
+        return one
+
 
 class Survey:
     """Compares along every coordinate, or block of coordinates, and sorts what disagrees."""
@@ -207,7 +216,7 @@ class Judge:
         moves = far * loss.length * loss.rng.uniform(-1, 1, (4, loss.x.size))
         trees = [layout.unflatten(loss.x + move, own_dtypes=True) for move in moves]
         points = [layout.flatten(tree, "params") for tree in trees]
-        return [(at, self.backward(at)) for at in points]
+        return [(at, self.backward.twice(at)) for at in points]
 
     def __call__(self, row: Comparison) -> int:
         if not math.isfinite(row.analytic):

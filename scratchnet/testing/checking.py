@@ -23,9 +23,10 @@ from scratchnet.testing.failure import LawError
 from scratchnet.testing.likely import likely_bug
 from scratchnet.testing.losses import domain_of, not_targets, readings_of, with_targets
 from scratchnet.testing.subjects.binding import bind
+from scratchnet.testing.subjects.names import required
 from scratchnet.testing.subjects.options import Options, SubjectError
 from scratchnet.testing.subjects.own import Candidate, own_subject
-from scratchnet.testing.subjects.resolve import made, styles_of
+from scratchnet.testing.subjects.resolve import forward_of, made, styles_of
 from scratchnet.testing.subjects.steppers import is_optimizer
 from scratchnet.testing.subjects.subject import Subject
 
@@ -189,11 +190,13 @@ def examined(
         except LawError as error:
             errors.append(error)
             continue
+        finally:
+            bound.leave()
         arrays = listed([*bound.inputs, *bound.parameters])
         notes = [*bound.notes, *draws.notes()] + ([f"targets: {kind}"] if kind else [])
         what = f"{bound.name}: right, {arrays} at {points} points (seed {settings.seed})"
         return Passed(what, notes, examination.remarks)
-    raise errors[0]
+    raise next((error for error in errors if error.bug), errors[0])
 
 
 def listed(words: Sequence[str]) -> str:
@@ -207,6 +210,9 @@ def readings(
     """Every way to read the code that can be tried."""
     tried: list[SubjectError] = []
     inputs = arguments(x, Domain.of(domain), np.random.default_rng(seed))
+    called = forward_of(subject, options)
+    if isinstance(x, list) and called is not None and 1 < len(x) == len(required(called)):
+        inputs = arguments(tuple(x), Domain.of(domain), np.random.default_rng(seed))
     for trial in with_targets(subject, inputs, options, np.random.default_rng(seed)):
         found = False
         try:
@@ -234,7 +240,9 @@ def bounds(
         yield own
         return
     for style in styles_of(subject, args, options):
-        yield bind(style, args, options, targets_at)
+        bound = bind(style, args, options, targets_at)
+        if not (style.slope and bound.parameters):  # f' is of what learns nothing
+            yield bound
 
 
 def acceptable(bound: Subject) -> bool:

@@ -83,7 +83,7 @@ def arguments(x: Any, domain: Domain, rng: Generator) -> list[Any]:
     >>> args[0].shape, args[1].dtype.kind, args[2]
     ((2, 3), 'i', 'same')
     """
-    if is_shape(x) or isinstance(x, np.ndarray) or _numbers(x):
+    if is_shape(x) or isinstance(x, np.ndarray | float) or _numbers(x):
         x = (x,)
     if not isinstance(x, tuple | list):
         raise TypeError(
@@ -103,7 +103,7 @@ def _argument(x: Any, domain: Domain, rng: Generator) -> Any:
     if isinstance(x, np.ndarray) or _numbers(x):
         array = np.array(x)
         return array.astype(np.float64) if array.dtype.kind == "f" else array
-    return float(x) if isinstance(x, np.floating) else x
+    return np.array(x) if isinstance(x, float | np.floating) else x
 
 
 @dataclass(frozen=True)

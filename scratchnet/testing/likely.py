@@ -59,16 +59,22 @@ def likely_bug(
         return LikelyBug()
     known = recognised(problems)
     evidence, alias = list[Evidence](), dict[str, str]()
-    extra = {} if known is None or known.solve is None else known.solve(*_first(problems))
+    extra = {} if known is None or known.solve is None else known.solve(*_largest(problems)[1:4])
+    suspects = {
+        name
+        for one in problems
+        for name in one.right
+        if not same({name: one.got[name]}, {name: one.right[name]}, 1e-8)
+    }
     nominal, activations = nominal_size(problems), shown(problems)
     alias |= {name: name.split("|")[0] for a in activations for name in a.slips}
     for one in problems:
-        variants = generic(one, alias)
+        variants = generic(one, alias, suspects)
         if known is not None:
             slips = dict(known.slips) | extra
             for name, wrong in slips.items():
                 with np.errstate(all="ignore"):
-                    variants[name] = {**one.right, **wrong(one.point, one.dy)}
+                    variants[name] = {**one.right, **wrong(one.point | indices(one), one.dy)}
                 alias[name] = name.split("|")[0]
         variants |= elementwise(one, activations)
         if not one.subject.takes_dy:
@@ -79,9 +85,8 @@ def likely_bug(
     return LikelyBug(found or of_losses(problems))
 
 
-def _first(problems: list[Asked]) -> tuple[Point, Array, Point]:
-    one = max(problems, key=lambda one: len(next(iter(one.point.values()))) if one.point else 0)
-    return one.point, one.dy, one.got
+def _largest(problems: list[Asked]) -> Asked:
+    return max(problems, key=lambda one: one.y.size)
 
 
 # --- problems -------------------------------------------------------------------------------------
@@ -101,7 +106,7 @@ def asked(
             y = other.output(at)
             here = dy if other is subject and at is point else _dy(other, y, rng)
             got = conformed(other.gradients(at, here), at)
-            right, method = right_gradients(other, at, here)
+            right, method = right_gradients(other, at, here, got)
         except Exception:  # it takes no such problem: fewer are asked
             continue
         if all(np.isfinite(value).all() for value in right.values()):
@@ -117,7 +122,7 @@ def _dy(subject: Subject, y: Array, rng: np.random.Generator) -> Array:
 
 def _random(subject: Subject, rng: np.random.Generator) -> Iterator[tuple[Subject, Point]]:
     start = subject.last_point or subject.start()
-    samples = next((len(start[n]) for n in subject.inputs if start[n].ndim > 1), 1)
+    samples = subject.samples()
     for rows in dict.fromkeys(n for n in (samples, 3, 2, samples - 1) if 1 <= n <= samples):
         other, at = first_rows(subject, start, rows) if rows < samples else (subject, start)
         drawn = {name: _redrawn(value, rng) for name, value in at.items()}
@@ -135,25 +140,30 @@ def _redrawn(value: Array, rng: np.random.Generator) -> Array:
 
 def recognised(problems: list[Asked]) -> Known | None:
     """The reference forward that gives every problem's output."""
-    first = problems[-1]
+    first = _largest(problems)
     case = Case(
         tuple(first.subject.inputs),
         tuple(first.subject.parameters),
-        tuple(
-            a for i, a in enumerate(first.subject.given) if i not in first.subject.inputs.values()
-        ),
+        tuple(indices(first)),
     )
     for kind in KINDS:
-        for known in kind(case, first.point, first.y):
+        for known in kind(case, first.point | indices(first), first.y):
             if all(_gives(known, one) for one in (first, *problems)):
                 return known
     return None
 
 
+def indices(one: Asked) -> Point:
+    """The integer arguments of forward, under names of their own."""
+    given = enumerate(one.subject.given)
+    ints = [(at, a) for at, a in given if isinstance(a, np.ndarray) and a.dtype.kind in "iu"]
+    return {f"argument {at}": array for at, array in ints}
+
+
 def _gives(known: Known, one: Asked) -> bool:
     with np.errstate(all="ignore"):
         try:
-            y = known.forward(one.point, Stops())
+            y = known.forward(one.point | indices(one), Stops())
         except (ValueError, IndexError, KeyError):
             return False
     if y.size != one.y.size:
@@ -164,25 +174,21 @@ def _gives(known: Known, one: Asked) -> bool:
 # --- what common slips make of any tensor ---------------------------------------------------------
 
 
-def generic(one: Asked, alias: dict[str, str]) -> dict[str, Point]:
+def generic(one: Asked, alias: dict[str, str], suspects: set[str]) -> dict[str, Point]:
     """name -> gradients, for every tensor that a common slip could have spoiled."""
     right, subject = one.right, one.subject
     inputs = [n for n in subject.inputs if n in right]
-    samples = len(right[inputs[0]]) if inputs and right[inputs[0]].ndim > 1 else 1
+    samples = subject.samples()
     learned = [n for n in right if n not in inputs[:1]]
-    parts = _parts(one, samples) if learned and one.exact else []
     made: dict[str, Point] = {}
     for name, value in right.items():
-        own = [part[name] for part in parts] if name in learned else []
-        made[name] = dict(transforms(value, own, one.dy if name not in learned else None))
-        if own:
-            made[name]["last sample dropped"] = value - own[-1]
-        if name not in learned:
-            made[name] |= {
-                "factor B too large": value * samples,
-                "factor B too small": value / samples,
-            }
-            made[name]["last sample dropped"] = _without_last(value)
+        parts = _parts(one, name, samples) if name in suspects and name in learned else []
+        made[name] = transforms(value, parts, one.dy if name not in learned else None)
+        made[name] |= {"factor B too large": value * samples, "factor B too small": value / samples}
+        if parts:
+            made[name]["last sample dropped"] = value - parts[-1]
+        elif name not in learned:
+            made[name]["last sample dropped"] = _without_last(value, subject.columns)
     found = {
         f"{n}: {kind}": {**right, n: v} for n, kinds in made.items() for kind, v in kinds.items()
     }
@@ -199,29 +205,29 @@ def generic(one: Asked, alias: dict[str, str]) -> dict[str, Point]:
     return found
 
 
-def _without_last(value: Array) -> Array:
+def _without_last(value: Array, columns: bool) -> Array:
     cut = value.copy()
-    if value.ndim > 1:
+    if value.ndim > 1 and not columns:
         cut[-1] = 0
     return cut
 
 
-def _parts(one: Asked, samples: int) -> list[Point]:
-    """What each sample contributes to the right gradients."""
-    y = one.y
-    if y.ndim == 0 or len(y) != samples:
+def _parts(one: Asked, name: str, samples: int) -> list[Array]:
+    """What each sample contributes to the right gradient of an array; [] where that takes long."""
+    y, array = one.y, one.point[name]
+    axis = y.ndim - 1 if one.subject.columns else 0
+    if y.ndim == 0 or y.shape[axis] != samples or (not one.exact and samples * array.size > 60):
         return []
-    if samples == 1:
-        return [one.right]
     found = []
     for i in range(samples):
-        mask = np.zeros(samples).reshape(-1, *[1] * (y.ndim - 1))
-        mask[i] = 1
+        shape = [samples if a == axis else 1 for a in range(y.ndim)]
+        mask = (np.arange(samples) == i).astype(float).reshape(shape)
 
-        def value(at: Point, mask: Array = mask) -> Any:
-            return np.sum(one.dy * mask * one.subject.output(at))
+        def value(at: Array, mask: Array = mask) -> Any:
+            return np.sum(one.dy * mask * wide(one.subject.output(one.point | {name: at})))
 
-        found.append(gradcheck.complex_step(value, one.point))
+        method = gradcheck.complex_step if one.exact else gradcheck.central_difference
+        found.append(method(value, array))
     return found
 
 
@@ -271,11 +277,17 @@ def of_the_loss(one: Asked, nominal: float) -> dict[str, Point]:
         t = np.eye(p.shape[1])[t.reshape(-1)] if t.dtype.kind in "iu" else t
         if t.shape == p.shape:
             found["only the true class"] = {x: right * (t != 0)}
-            found[f"{x}: p - t"] = {x: p - t}
-            found[f"{x}: p - t / B"] = {x: (p - t) / len(p)}
+            if not _proportional(p - t, right):
+                found[f"{x}: p - t"] = {x: p - t}
+                found[f"{x}: p - t / B"] = {x: (p - t) / len(p)}
     if nominal:
         found["nominal batch size"] = {x: right * len(p) / nominal}
     return found
+
+
+def _proportional(one: Array, other: Array) -> bool:
+    c = float(np.vdot(one, other) / max(float(np.vdot(one, one)), 1e-300))
+    return bool(np.allclose(c * one, other, rtol=1e-9, atol=1e-12))
 
 
 def nominal_size(problems: list[Asked]) -> float:
@@ -322,7 +334,7 @@ def preferred(problems: list[Asked], known: Known | None) -> dict[str, str]:
             n for n in ("relu passes everything", "sigmoid' forgotten") if n in known.slips
         ]
         found |= {f"{x}: dY": n for n in forgotten[:1]}
-    slope = ["slope forgotten", "mask forgotten", "relu passes everything"]
+    slope = ["slope forgotten", "mask forgotten", "masks forgotten", "relu passes everything"]
     here = {name for activation in shown(problems) for name in activation.slips}
     here |= set() if known is None else set(known.slips)
     if len(one.point) == 1:
@@ -365,15 +377,30 @@ def _samples(one: Asked) -> int:
     return next((len(a) for a in one.subject.given if isinstance(a, np.ndarray) and a.ndim > 1), 1)
 
 
-def _penalty_forgotten(problems: list[Asked]) -> bool:
-    found = _penalty(problems)
-    return bool(found) and all(c < 0 and abs(c - found[0][1]) < 1e-5 * abs(c) for _, c in found)
+def _strength(one: Asked) -> float:
+    """The c of a penalty c |W|^2 / 2 in the loss: its slope far out along one array, over |W|."""
+    names = list(one.subject.parameters) or list(one.point)
+    name = max(names, key=lambda n: np.sum(one.got[n] != one.right[n]) and one.point[n].size)
+    W, far, h = one.point[name], 1e7, 1e-3
+
+    def value(t: float) -> float:
+        return float(np.sum(one.subject.output(one.point | {name: t * W})))
+
+    slope = (value(far * (1 + h)) - value(far * (1 - h))) / (2 * h * far)
+    return slope / (far * float(np.vdot(W, W)))
 
 
-def _penalty_a_sample(problems: list[Asked]) -> bool:
-    found = [(n - 1, c) for n, c in _penalty(problems) if n > 1]
-    rates = [c / n for n, c in found]
-    return len(found) > 1 and all(r > 0 and abs(r - rates[0]) < 1e-5 * r for r in rates)
+def _penalty_times(factor: Callable[[int], float]) -> Callable[[list[Asked]], bool]:
+    """Whether gradients are off by this many times the penalty's, for every number of samples."""
+
+    def explains(problems: list[Asked]) -> bool:
+        found = _penalty(problems)
+        told = [
+            (factor(n), c / _strength(one)) for (n, c), one in zip(found, problems, strict=False)
+        ]
+        return bool(found) and all(abs(c - f) <= 1e-2 * abs(f) for f, c in told)
+
+    return explains
 
 
 def _class_weights(problems: list[Asked]) -> bool:
@@ -426,8 +453,9 @@ def _square(problems: list[Asked]) -> bool:
 
 
 LOSS_SLIPS: dict[str, Callable[[list[Asked]], bool]] = {
-    "L2 forgotten": _penalty_forgotten,
-    "L2 a sample": _penalty_a_sample,
+    "L2 forgotten": _penalty_times(lambda samples: -1.0),
+    "L2 subtracted": _penalty_times(lambda samples: -2.0),
+    "L2 a sample": _penalty_times(lambda samples: samples - 1.0),
     "class weights forgotten": _class_weights,
     "broadcast to a square": _square,
 }

@@ -96,6 +96,8 @@ def _target_place(subject: Any, options: Options, given: int) -> int | None:
     forward = forward_of(subject, options)
     wanted = names.required(forward) if forward is not None else []
     wanted = wanted[1:] if wanted[:1] == ["ctx"] else wanted
+    by_place, by_name = options.extra_arguments()
+    wanted = [name for name in wanted[: len(wanted) - len(by_place)] if name not in by_name]
     if len(wanted) != given + 1 or given != 1:
         return None
     fits = [i for i, name in enumerate(wanted) if plain(name) in names.TARGETS]

@@ -140,8 +140,6 @@ def transforms(right: Array, parts: list[Array], dY: Array | None) -> dict[str, 
     if right.ndim and right.size > 1 and parts:
         made["one for all"] = np.full_like(right, np.sum(right))
     if parts:
-        made["factor B too large"] = right * len(parts)
-        made["factor B too small"] = right / len(parts)
         made["first sample"], made["last sample"] = parts[0], parts[-1]
     if dY is not None and dY.shape == right.shape:
         made["dY"] = dY

@@ -21,7 +21,7 @@ from scratchnet.testing.forms import AdamForm, Form, FormRun, Settings, SGDForm
 from scratchnet.testing.museum import of_part
 from scratchnet.testing.naming import Evidence, recognise
 from scratchnet.testing.rules import RULES, SHARED, Course, claim, recognised
-from scratchnet.testing.subjects.names import plain
+from scratchnet.testing.subjects.names import plain, required
 from scratchnet.testing.subjects.state import walk
 from scratchnet.testing.subjects.steppers import Stepper, form_of, maker_of
 
@@ -35,7 +35,7 @@ Given = tuple[list[Array], list[list[Array]]]
 """Arrays to start from, and each step's gradients."""
 
 SETTING_NAMES = {
-    "learning_rate": ("learning_rate", "lr", "alpha", "eta", "step_size"),
+    "learning_rate": ("learning_rate", "lr"),
     "beta_1": ("beta_1", "beta1", "b1"),
     "beta_2": ("beta_2", "beta2", "b2"),
     "epsilon": ("epsilon", "eps"),
@@ -97,9 +97,9 @@ class Optimizer:
         self.form = form_of(self.make, self.name)
         self.named = dict(numbers)
         self.numbers: list[float] = [float(n) for n in numbers.values()]
-        self._look()
+        self._look(optimizer)
 
-    def _look(self) -> None:
+    def _look(self, optimizer: Any) -> None:
         """The numbers that hang on it after a step, and those of its arguments' defaults."""
         stepper = self.fresh()
         arrays, steps = problem(3)
@@ -108,11 +108,9 @@ class Optimizer:
         for kind in type(stepper.made).__mro__[:-1]:
             held += [(name, value) for name, value in vars(kind).items()]
         for function in (stepper.made, getattr(stepper.made, "__init__", None)):
-            try:
-                defaults = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
-            except (TypeError, ValueError):
-                continue
-            held += [(p.name, p.default) for p in defaults]
+            held += _defaults(function)
+        if isinstance(optimizer, type) and not required(optimizer):
+            held = [*_defaults(optimizer), *held]  # made without arguments, it has their defaults
         for name, value in held:
             if isinstance(value, tuple | list) and plain(name) == "betas" and len(value) == 2:
                 held += [("beta1", value[0]), ("beta2", value[1])]
@@ -131,6 +129,14 @@ class Optimizer:
 
     def moves(self, given: Given) -> dict[str, Array]:
         return displacements(self.fresh().step, given)
+
+
+def _defaults(function: Any) -> list[tuple[str, Any]]:
+    try:
+        given = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [(p.name, p.default) for p in given]
 
 
 # --- which rule ---------------------------------------------------------------------------------
@@ -183,8 +189,8 @@ def _known_bug(optimizer: Optimizer) -> str | None:
 def _numbers_fit(optimizer: Optimizer, numbers: dict[str, float], said: dict[str, Any]) -> bool:
     """Whether learning rate and betas are those that it is said to have."""
     for name, short in OF_RULE.items():
-        wanted = said.get(name, optimizer.named.get(name) if name != "learning_rate" else None)
-        if short in numbers and wanted is not None and abs(numbers[short] - wanted) > 1e-6:
+        wanted = said.get(name, optimizer.named.get(name))
+        if short in numbers and wanted is not None and abs(numbers[short] - wanted) > 1e-6 * wanted:
             return False
     return True
 

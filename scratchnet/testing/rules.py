@@ -244,7 +244,7 @@ def moves(rule: Rule, course: Course, numbers: Numbers) -> list[Array]:
     made = []
     with np.errstate(all="ignore"):
         for t, gradient in enumerate(course.gradients, 1):
-            move = rule.move(slots, gradient[None, :], w, t, numbers)
+            move = rule.move(slots, gradient[None, :], w, t, numbers) + 0 * w  # NaN stays NaN
             made.append(np.broadcast_to(move, w.shape))
             w = w + move
     return made
@@ -256,8 +256,11 @@ def agreeing(rule: Rule, course: Course, seen: list[Array], numbers: Numbers) ->
     drift = np.abs(course.start).max(initial=0) * 2.0**-50
     for move, observed in zip(moves(rule, course, numbers), seen, strict=True):
         for part in course.tensors:
-            size = np.maximum(np.abs(observed[part]).max(), np.abs(move[:, part]).max(axis=1))
-            off = np.abs(move[:, part] - observed[part]).max(axis=1)
+            mine, seen_there = np.abs(move[:, part]), np.abs(observed[part])
+            size = np.maximum(np.nanmax(seen_there, initial=0), np.nanmax(mine, 1, initial=0))
+            off = np.abs(move[:, part] - observed[part])
+            off[np.isnan(mine) & np.isnan(seen_there)] = 0  # a root of less than 0 on both sides
+            off = off.max(axis=1)
             kept &= off <= 1e-9 * size + drift
     return kept
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import gradcheck
 from scratchnet.engines import Array
 from scratchnet.testing.subjects.subject import Point, Subject
+from scratchnet.testing.values import disagreeing, weighed
 
 Judge = Callable[[Subject, Point, Array], Any]
 """None where the gradients are right, else what is wrong."""
@@ -23,7 +23,7 @@ def smaller(
         try:
             y = other.output(at)
             ones = np.full(y.shape, 1.0 / other.share) if not other.takes_dy else _ones(y)
-            if not _disagrees(other, at, ones):
+            if not disagreeing(weighed(other, ones), at, other.gradients(at, ones)):
                 continue
             if judge(other, at, ones) is not None:
                 return other, at, ones
@@ -63,14 +63,14 @@ def _whole(value: Array, seed: int) -> Array:
 
 def first_rows(subject: Subject, point: Point, rows: int) -> tuple[Subject, Point]:
     """The first samples only, of everything that has as many entries along its first axis."""
-    first = next(iter(subject.inputs), None)
-    if first is None or point[first].ndim < 2 or len(point[first]) <= rows:
+    samples = subject.samples()
+    if samples <= rows:
         return subject, point
-    samples = len(point[first])
+    axis = -1 if subject.columns else 0
 
     def cut(value: Any) -> Any:
-        many = isinstance(value, np.ndarray) and value.ndim > 0 and len(value) == samples
-        return value[:rows].copy() if many else value
+        many = isinstance(value, np.ndarray) and value.ndim > 0 and value.shape[axis] == samples
+        return (value[..., :rows] if subject.columns else value[:rows]).copy() if many else value
 
     other = subject.copy()
     other.whole = subject.whole or subject
@@ -78,21 +78,3 @@ def first_rows(subject: Subject, point: Point, rows: int) -> tuple[Subject, Poin
     if subject.share > 1:
         other.share = subject.share * rows / samples
     return other, {n: cut(v) if n in subject.inputs else v for n, v in point.items()}
-
-
-def _disagrees(subject: Subject, point: Point, dy: Array) -> bool:
-    """Whether a random direction of some array shows it: a cheap look before the judge's."""
-    rng = np.random.default_rng(0)
-    got = subject.gradients(point, dy)
-
-    def value(at: Point) -> Any:
-        return np.sum(dy * np.asarray(subject.output(at), np.float64))
-
-    for name, array in point.items():
-        along = {other: np.zeros_like(v) for other, v in point.items()}
-        along[name] = rng.uniform(0.5, 1.5, array.shape) * rng.choice([-1.0, 1.0], array.shape)
-        right = gradcheck.directional_derivative(value, point, along, method="central")
-        terms = along[name] * got[name].reshape(array.shape)
-        if not abs(np.sum(terms) - right) <= 1e-6 * (np.sum(np.abs(terms)) + abs(right)):
-            return True
-    return False

@@ -45,6 +45,8 @@ def _observations(
     if not np.isfinite(given).all():
         yield f"{name} is not finite in {np.sum(~np.isfinite(given))} of {given.size} entries"
         return
+    if not wrong.any():
+        return
     if not given.any():
         yield f"{name} is 0 everywhere"
     if wrong.size > 1 and not wrong.all():

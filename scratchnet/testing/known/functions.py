@@ -69,7 +69,7 @@ def cumulative(z: Array) -> Array:
 
 def gelus() -> Iterator[KnownActivation]:
     slips: dict[str, Slope] = {
-        f"gelu constant|{k:.6g} {c:.6g} {d:.6g}": partial(gelu_slope, c=c, k=k, d=d)
+        f"gelu constant|{k:.12g} {c:.12g} {d:.12g}": partial(gelu_slope, c=c, k=k, d=d)
         for k in (K, 0.797885, 0.79788, 0.7979, 0.798, 0.8, sqrt(pi / 2), 2 / pi)
         for c in (C, 0.0447, 0.044, 0.04, 0.045, 0.44715)
         for d in (3 * c, c, 2 * c, 3 * C)
@@ -95,9 +95,9 @@ def bounded(k: float, b: float, low: float, high: float) -> KnownActivation:
         {
             "upper mask forgotten": lambda z, a: k * (inside(z) > low),
             "lower mask forgotten": lambda z, a: k * (inside(z) < high),
-            "slope forgotten": ones,
             "masks forgotten": lambda z, a: k * np.ones_like(z),
-        },
+        }
+        | ({} if k == 1 else {"slope forgotten": ones}),
         (high - b) / k,
     )
 

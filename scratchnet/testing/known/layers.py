@@ -21,11 +21,11 @@ Wrong = Callable[[Point, Array], Point]
 
 
 class Case(NamedTuple):
-    """What a layer is seen to be: its arrays, and the other arguments of its forward."""
+    """What a layer is seen to be: the names of its inputs, parameters, and integer arguments."""
 
     inputs: tuple[str, ...]
     learned: tuple[str, ...]
-    others: tuple[Any, ...] = ()
+    indices: tuple[str, ...] = ()
 
 
 class Known(NamedTuple):
@@ -46,7 +46,7 @@ def stopped(forward: Forward, **slips: tuple[str, ...]) -> dict[str, Wrong]:
     return {name.replace("_", " "): wrong(frozen) for name, frozen in slips.items()}
 
 
-EPSILONS = (1e-5, 1e-8, 1e-7, 1e-6, 1e-3, 1e-12, 1e-10, 1e-4, 1e-15, 0.0)
+EPSILONS = (1e-5, 1e-8, 1e-2, 1e-7, 1e-6, 1e-3, 1e-12, 1e-10, 1e-4, 1e-15, 0.0)
 
 
 def norms(case: Case, point: Point, y: Array) -> Iterator[Known]:
@@ -120,6 +120,9 @@ def _norm(
 
 def _spread(value: Array, like: Array, axis: tuple[int, ...]) -> Array:
     """gamma as it multiplies: one for each entry that is not averaged over, or of the last axis."""
+    last = like.ndim - 1 in {a % like.ndim for a in axis}
+    if last and value.shape == like.shape[-1:]:
+        return np.broadcast_to(value, like.shape)
     kept = [1 if a in {b % like.ndim for b in axis} else n for a, n in enumerate(like.shape)]
     if value.size == int(np.prod(kept)):
         return value.reshape(kept)
@@ -160,6 +163,8 @@ def root_mean_square(case: Case, point: Point, y: Array) -> Iterator[Known]:
 def weight_norm(case: Case, point: Point, y: Array) -> Iterator[Known]:
     """x (g V / |V|) + b."""
     arrays = [*case.inputs[1:], *case.learned]
+    if not case.inputs:
+        return
     for V in (n for n in arrays if point[n].ndim == 2):
         flat = [n for n in arrays if n != V]
         for roles in itertools.permutations(flat, min(len(flat), 2)):
@@ -190,28 +195,31 @@ def dropout(case: Case, point: Point, y: Array) -> Iterator[Known]:
     if not kept.size or not np.allclose(kept, kept[0]) or kept.size == factor.size:
         return
     mask, c = np.abs(factor) > 1e-12, float(kept[0])
+
+    def cut(p: Point) -> Array:
+        return mask[: len(p[x])]  # fewer samples take the first of the same random numbers
+
     slips: dict[str, Wrong] = {
         "mask forgotten": lambda p, dy: {x: dy},
         "mask forgotten|scaled": lambda p, dy: {x: c * dy},
     }
     if abs(c - 1) > 1e-9:
-        slips["keep rate forgotten"] = lambda p, dy: {x: dy * mask}
-    yield Known(lambda p, stop: p[x] * mask * c, slips)
+        slips["keep rate forgotten"] = lambda p, dy: {x: dy * cut(p)}
+    yield Known(lambda p, stop: p[x] * cut(p) * c, slips)
 
 
 def embedding(case: Case, point: Point, y: Array) -> Iterator[Known]:
     """W[i] for integers i."""
-    indices = [o for o in case.others if isinstance(o, np.ndarray) and o.dtype.kind in "iu"]
     tables = [n for n in (*case.learned, *case.inputs) if point[n].ndim == 2]
-    for i, W in itertools.product(indices, tables):
+    for i, W in itertools.product(case.indices, tables):
 
-        def overwritten(p: Point, dy: Array, i: Array = i, W: str = W) -> Point:
+        def overwritten(p: Point, dy: Array, i: str = i, W: str = W) -> Point:
             dW = np.zeros_like(p[W])
-            dW[i] = dy.reshape(*i.shape, -1)
+            dW[p[i]] = dy.reshape(*p[i].shape, -1)
             return {W: dW}
 
-        def forward(p: Point, stop: Stops, i: Array = i, W: str = W) -> Array:
-            return p[W][i]
+        def forward(p: Point, stop: Stops, i: str = i, W: str = W) -> Array:
+            return p[W][p[i]]
 
         yield Known(forward, {"repeated rows overwritten": overwritten})
 

@@ -63,7 +63,13 @@ def _cell(x: str, h: str, Wx: str, Wh: str, b: str | None, turned: bool) -> Know
         made |= {n: made[n].T for n in (Wx, Wh) if turned}
         return made | ({} if b is None else {b: dy.sum(0).reshape(p[b].shape)})
 
-    return Known(forward, {"slope of the state forgotten": sloped})
+    def not_transposed(p: Point, dy: Array) -> Point:
+        state = np.tanh(_linear(p, p[x], p[h], Wx, Wh, b, turned))
+        return {h: (dy * (1 - state**2)) @ (p[Wh].T if turned else p[Wh])}
+
+    return Known(
+        forward, {"slope of the state forgotten": sloped, "W not transposed": not_transposed}
+    )
 
 
 def _long_short(
@@ -91,7 +97,7 @@ def _gates(
 def sequences(case: Case, point: Point, y: Array) -> Iterator[Known]:
     """A whole sequence (N, T, D) or (T, N, D) -> every state, or the last one."""
     long = [n for n in case.inputs if point[n].ndim == 3]
-    if len(long) != 1:
+    if len(long) != 1 or y.ndim < 2:
         return
     (x,) = long
     H = y.shape[-1]

@@ -87,7 +87,7 @@ def _convolution(
         kernel = p[w][None, None] if p[w].ndim == 2 else np.transpose(p[w], KERNELS[order])
         kernel = kernel[:, :, ::-1, ::-1] if turned else kernel
         padded = _padded(_as4(p[x], layout), windows.pad)
-        z = np.zeros(out, np.result_type(padded, kernel))
+        z = np.zeros((len(padded), *out[1:]), np.result_type(padded, kernel))
         for i, j, rows, columns in windows.places((out[2], out[3])):
             z[:, :, i, j] = np.einsum("nchw,fchw->nf", padded[:, :, rows, columns], kernel)
         z = z + (0 if b is None else p[b].reshape(1, -1, 1, 1))
@@ -137,9 +137,10 @@ def pooling(case: Case, point: Point, y: Array) -> Iterator[Known]:
 
 def _pooling(x: str, layout: str, windows: Windows, out: tuple[int, ...], kind: str) -> Known:
     def forward(p: Point, stop: Stops) -> Array:
-        z = np.zeros(out, p[x].dtype)
+        image = _as4(p[x], layout)
+        z = np.zeros((len(image), *out[1:]), p[x].dtype)
         for i, j, rows, columns in windows.places((out[2], out[3])):
-            part = _as4(p[x], layout)[:, :, rows, columns]
+            part = image[:, :, rows, columns]
             z[:, :, i, j] = part.max(axis=(2, 3)) if kind == "max" else part.mean(axis=(2, 3))
         if p[x].ndim < 4:
             return z.reshape((z.shape[0], *z.shape[2:])) if p[x].ndim == 3 else z[0, 0]

@@ -41,6 +41,8 @@ def gradient_of(forward: Forward, point: Point, dy: Array, frozen: Iterable[str]
     forward(point, stops)  # the frozen values
     made = {}
     for name, value in point.items():
+        if value.dtype.kind != "f":
+            continue  # indices
         gradient = np.empty(value.size)
         for i in range(value.size):
             moved = value.astype(complex)

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.engines import Array
 from scratchnet.testing.subjects import names
 from scratchnet.testing.subjects.names import partner, plain
 from scratchnet.testing.subjects.options import Options, SubjectError
@@ -41,7 +40,9 @@ def inputs(subject: Subject, returned: Any, options: Options) -> None:
         for at, arg in enumerate(subject.given)
         if isinstance(arg, np.ndarray) and arg.dtype.kind == "f" and at not in style.targets
     }
-    if options.input_gradient is not None:
+    if options.input_gradient == ():
+        found = {}
+    elif options.input_gradient is not None:
         found = {name: _said(style, options.input_gradient) for name in list(floats)[:1]}
     else:
         found = {}
@@ -49,6 +50,7 @@ def inputs(subject: Subject, returned: Any, options: Options) -> None:
             found = _in_attributes(subject, floats)
         if not found and returned is not None:
             found = _in_returned(subject, floats, returned)
+            subject.returned_inputs = len(found)
     subject.input_gradients = found
     subject.inputs = {name: floats[name] for name in found}
     missing = [name for name in floats if name not in found]
@@ -86,7 +88,9 @@ def _in_returned(subject: Subject, floats: dict[str, int], returned: Any) -> dic
     whole = len(pairs) == len(subject.given)  # a gradient, or None, for every argument
     for place, (name, at) in enumerate(floats.items()):
         here = at if whole else place
-        if here < len(pairs) and pairs[here][1] is not None:
+        if here >= len(pairs) or pairs[here][1] is None:
+            continue
+        if len(pairs) == 1 or np.size(pairs[here][1]) == np.size(subject.given[at]):
             found[name] = position(here)
     return found
 
@@ -206,9 +210,9 @@ def _from_returned(
     subject: Subject, rest: list[Held], state: State, returned: Any, options: Options
 ) -> None:
     """Parameters whose gradient is returned, or seen in the update; and those that have none."""
-    taken = len(subject.inputs) if subject.input_gradients and returned is not None else 0
+    taken = subject.returned_inputs
     rate = options.lr
-    changed = [held for held in rest if not np.array_equal(held.value, _before(state, held.value))]
+    changed = [held for held in rest if _moved(held, state)]
     if subject.random:
         return
     live = [
@@ -235,6 +239,8 @@ def _from_returned(
             parameter.last = held.value
             parameter.gradient = moved(parameter, rate)
             subject.updates = True
+        elif _beside_learned(subject, held, state):
+            _keep(subject, held, state.held_at(held.value), _nothing)
         elif not _buffer(held.name):
             told.append(held)
         else:
@@ -245,8 +251,23 @@ def _from_returned(
         subject.notes.append(f"gradients are read from the update, (before - after) / {rate:g}")
 
 
-def _before(state: State, array: Array) -> Any:
-    return next((copy for own, copy in state.arrays if own is array), array)
+def _beside_learned(subject: Subject, held: Held, state: State) -> bool:
+    """Whether other arrays of the same dict or list of parameters do have gradients."""
+    stores = [own for own, _ in state.held_at(held.value) if state.held_at(own)]
+    return any(
+        own is store for p in subject.parameters.values() for own, _ in p.places for store in stores
+    )
+
+
+def _nothing(returned: Any) -> None:
+    """No gradient."""
+
+
+def _moved(held: Held, state: State) -> bool:
+    """Whether the array that stands in its place now is another than the one that was held."""
+    before = next((copy for own, copy in state.arrays if own is held.value), held.value)
+    now = Parameter(held.name, held.value, state.held_at(held.value)).now()
+    return not np.array_equal(now, before)
 
 
 def _rate(subject: Subject, state: State, said: float | None) -> float | None:

@@ -203,7 +203,9 @@ def _function(f: Callable[..., Any], args: list[Any], options: Options) -> list[
 
 def _object(subject: Any, args: list[Any], options: Options) -> list[Style]:
     name = type(subject).__name__ if not isinstance(subject, type) else subject.__name__
-    forward = _method(subject, options.forward, names.FORWARD)
+    builds = hasattr(subject, "build") and hasattr(type(subject), "__call__")  # noqa: B004
+    known = ("__call__",) if builds else names.FORWARD  # it makes its weights at the first call
+    forward = _method(subject, options.forward, known)
     if forward is None:
         raise SubjectError(
             f"{name}: there is no forward",
@@ -230,6 +232,10 @@ def _object(subject: Any, args: list[Any], options: Options) -> list[Style]:
         other = Style(name, forward, backward, options, subject)
         slopes = [_slope(other, options.fed)]
         return [*slopes, style]
+    if _is_loss(style, args) and len(required(backward)) > 1:
+        other = Style(name, forward, backward, options, subject)
+        other.feeds_output = True
+        return [style, other]
     return [style]
 
 

@@ -31,6 +31,8 @@ class Style:
     """Methods of an object, or a pair of functions, with or without a cache between them."""
 
     closure = False
+    accumulates = False
+    """Whether gradients add up from pass to pass by contract."""
 
     def __init__(
         self,
@@ -43,11 +45,15 @@ class Style:
         self.name, self.options, self.owner = name, options, owner
         self.forward, self.backward = forward, backward
         self.roots: tuple[Any, ...] = (owner,) if owner is not None else (forward, backward)
-        self.arguments = [p.name for p in names.parameters(forward)]
+        self.accepted = names.parameters(forward)
+        self.arguments = [p.name for p in self.accepted]
+        self.wanted = required(backward) if backward else []
         self.targets: tuple[int, ...] = ()
         """Which arguments of forward are targets."""
         self.takes_dy = True
         """Whether backward was handed the gradient of the output; set by each pull."""
+        self.feeds_output = False
+        """Whether a loss's backward is handed its own output, a softmax's, and not its input."""
         self.slope = ""
         """`input` or `output` where backward gives f' of it instead of dX."""
 
@@ -57,7 +63,7 @@ class Style:
         by_place, by_name = self.options.extra_arguments()
         given = [*args, *copy.deepcopy(by_place)]
         keywords = copy.deepcopy(by_name)
-        for parameter in names.parameters(self.forward)[len(given) :]:
+        for parameter in self.accepted[len(given) :]:
             wanted = self.options.train is not None or parameter.default is parameter.empty
             if (
                 plain(parameter.name) in names.TRAINING
@@ -109,7 +115,7 @@ class Style:
         """Whether the last thing returned is a cache and no output."""
         if self.closure:
             return True
-        wanted = required(self.backward) if self.backward else []
+        wanted = self.wanted
         if any(plain(name) in names.CACHE for name in wanted):
             return True
         arrays = all(isinstance(one, np.ndarray | np.generic | float) for one in raw)
@@ -129,12 +135,12 @@ class Style:
         return backward(*arguments)
 
     def _arguments(self, backward: Callable[..., Any], done: Pass, dys: list[Any]) -> list[Any]:
-        wanted = required(backward)
-        accepted = [p.name for p in names.parameters(backward)]
+        wanted = required(backward) if self.closure else self.wanted
         has_cache = isinstance(done.raw, tuple) and len(done.raw) > len(done.outputs)
         if not wanted:
             scalar = all(y.ndim == 0 for y in done.outputs)
-            optional_dy = bool(accepted) and not scalar and plain(accepted[0]) not in names.TRAINING
+            accepted = [plain(p.name) for p in names.parameters(backward)]
+            optional_dy = bool(accepted) and not scalar and accepted[0] not in names.TRAINING
             return [dys.pop(0)] if optional_dy else []
         found: list[Any] = []
         for place, name in enumerate(wanted):
@@ -150,7 +156,8 @@ class Style:
             ):
                 found.append(done.args[self.arguments.index(name)])
             elif self.targets and len(wanted) > 1:
-                found.append(done.args[0 if self.targets[0] else 1])  # dvalues: the predictions
+                predictions = done.args[0 if self.targets[0] else 1]  # dvalues, as nnfs calls them
+                found.append(self.owner.output if self.feeds_output else predictions)
             elif dys and not (place and role in names.AS_INPUT | names.AS_OUTPUT):
                 several = len(wanted) == 1 and len(dys) > 1
                 found.append([dys.pop(0) for _ in range(len(dys))] if several else dys.pop(0))
@@ -230,6 +237,8 @@ def _differentiable(value: Any) -> bool:
 
 class GraphStyle(Style):
     """Numbers or arrays that remember how they were made, with `data`, `grad` and `backward()`."""
+
+    accumulates = True
 
     def __init__(
         self, name: str, function: Callable[..., Any], options: Options, owner: Any, wrap: Any

@@ -48,7 +48,9 @@ class Subject:
         self.inputs: dict[str, int] = {}
         self.parameters: dict[str, Parameter] = {}
         self.input_gradients: dict[str, Gradient] = {}
-        self.state = State(*style.roots)
+        self.original = self.state = State(*style.roots)
+        self.returned_inputs = 0
+        """How many of them backward returns, before it returns anything else."""
         self.notes: list[str] = []
         self.random = False
         """Whether the same input gave two outputs, whatever was put back."""
@@ -78,6 +80,10 @@ class Subject:
     def copy(self) -> Subject:
         """Another reading of the same code."""
         return copy.copy(self)
+
+    def leave(self) -> None:
+        """Put the code back as it was handed over."""
+        self.original.restore()
 
     def start(self) -> Point:
         """The point that was handed over: inputs and parameters as they are."""
