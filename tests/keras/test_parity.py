@@ -82,7 +82,7 @@ def test_activations_agree_on_wide_ranges(name, dtype):
 
 @pytest.mark.parametrize("name", activations.NAMES)
 def test_slopes_at_0_and_at_every_kink_are_keras_s(name):
-    Z = np.array([[-1e-9], [1e-9], [0.0], [-0.0]]) + [0.0, *reference.KINKS.get(name, ())]
+    Z = [*np.array([[-1e-09], [1e-09], [0.0], [-0.0]]), 0.0, *reference.KINKS.get(name, ())]
     forward, backward = reference.ENGINE.activations[name]
     ours = backward(np.ones_like(Z), Z, forward(Z))
     with tf.GradientTape() as tape:
