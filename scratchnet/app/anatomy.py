@@ -275,7 +275,7 @@ def take_step(
     batch = model.batch(*given)
     with single_threaded_blas():
         theirs = {} if keras is None else keras(model, batch)
-        calls = trace(lambda: Network.train_step(model, batch))
+        calls = trace(lambda: model.train_step(batch))
     operations = [
         *_forward(calls),
         *_loss_operations(calls),

@@ -224,7 +224,12 @@ def _parts(one: Asked, name: str, samples: int) -> list[Array]:
         mask = (np.arange(samples) == i).astype(float).reshape(shape)
 
         def value(at: Array, mask: Array = mask) -> Any:
-            return np.sum(one.dy * mask * wide(one.subject.output(one.point | {name: at})))
+            # All of it complex with the one array: in-place sums take no complex addend.
+            point = {
+                key: own.astype(np.result_type(own, at)) if own.dtype.kind == "f" else own
+                for key, own in one.point.items()
+            }
+            return np.sum(one.dy * mask * wide(one.subject.output(point | {name: at})))
 
         method = gradcheck.complex_step if one.exact else gradcheck.central_difference
         found.append(method(value, array))
