@@ -208,6 +208,7 @@ class EarlyStopping(Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
+        check_option("EarlyStopping: mode", self.mode, ("auto", "min", "max"))
         known = metrics.directions(*model.metrics_asked)
         if self.mode == "auto":
             rises = known.get(self.monitor.removeprefix("val_"))
@@ -319,6 +320,7 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.names: list[str] = []
+        self.filename = Path(self.filename)
         held = self.append and self.filename.exists() and self.filename.stat().st_size > 0
         self.header = not held
         if not held:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import losses, optimizers, saving
+from scratchnet import learning, losses, optimizers, saving
 from scratchnet.layers import LAYERS, Input
 from scratchnet.saving import State
 from scratchnet.support import check_choice
@@ -46,7 +46,8 @@ def state_of(model: Any) -> State:
         config["optimizer"] = [type(model.optimizer).__name__, model.optimizer.get_config()]
         config["iterations"] = model.optimizer.iterations
         config["metrics"] = [[getattr(m, "name", m) for m in ms] for ms in model.metrics_asked]
-        arrays |= {f"slots/{name}": slot for name, slot in model.optimizer.slots.items()}
+        config["slot_layers"], slots = learning.packed(model)
+        arrays |= {f"slots/{name}": slot for name, slot in slots.items()}
     return State(config, arrays)
 
 
@@ -60,7 +61,8 @@ def restore(model: Any, state: State, compiled: bool = True) -> None:
         LAYERS[check_choice("layer", kind, LAYERS)](**options) for kind, options in config["layers"]
     ]
     model.name, model.rng = str(config["name"]), rng
-    model.theta = model.theta.astype(check_choice("dtype", config["dtype"], saving.DTYPES))
+    dtype = check_choice("dtype", config["dtype"], saving.DTYPES)
+    vars(model).update(theta=model.theta.astype(dtype))
     model.add(Input(config["input_shape"]))
     for layer in stack:
         model.add(layer)
@@ -77,10 +79,10 @@ def restore(model: Any, state: State, compiled: bool = True) -> None:
         plain, weighted = config["metrics"]
         model.compile(optimizer, loss, metrics=plain, weighted_metrics=weighted)
         optimizer.iterations = int(config["iterations"])
-        if any(name.startswith("slots/") for name in arrays):
-            optimizer.build(model.theta)
-            for name, slot in optimizer.slots.items():
-                _fill(slot, arrays, f"slots/{name}")
+        slots = {n.removeprefix("slots/"): a for n, a in arrays.items() if n.startswith("slots/")}
+        if slots:
+            learners = [i for i, layer in enumerate(model.layers) if layer.params]
+            learning.unpack(model, config.get("slot_layers", learners), slots)
     rng.bit_generator.state = config["rng"]
 
 

@@ -8,16 +8,16 @@ What is drawn is W at step 1 on the page of `scratchnet explain`, stages Z1 to Z
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines import Array
-from scratchnet.support import generator, resolve
+from scratchnet.support import Part, check_seed, generator, resolve
 
 
-class Initializer:
+class Initializer(Part):
     """A callable (shape, dtype, rng) -> array; subclasses say what is drawn.
 
     With a number as its seed it draws the same at every call, as in Keras.
@@ -25,6 +25,8 @@ class Initializer:
     >>> bool((Ones(seed=1)((2, 3)) == Ones(seed=1)((2, 3))).all())
     True
     """
+
+    _takes: ClassVar = {"seed": check_seed}
 
     def __init__(self, seed: int | np.random.Generator | None = None):
         self.seed = seed

@@ -19,6 +19,7 @@ from scratchnet.objective import Objective
 from scratchnet.support import check_choice, one_hot, reject_unsupported, resolve
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
+UNASSIGNED = ("family", "sparse", "without_logits", "ignore_class", "axis", "fn", "dtype")
 SIGMOID_READINGS = ("logits", "probabilities", "as_logits")
 
 
@@ -35,6 +36,13 @@ class Loss:
 
     family = ""
     sparse = False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        again = name in vars(self) and name != "name" and name in self.get_config()
+        if again or name in UNASSIGNED:
+            kind = type(self).__name__
+            raise AttributeError(f"{kind}.{name} is settled: compile with a new {kind}.")
+        super().__setattr__(name, value)
 
     def __init__(self, reduction: str | None = "sum_over_batch_size", name: str | None = None):
         self.reduction = check_choice("reduction", reduction or "none", REDUCTIONS)

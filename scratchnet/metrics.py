@@ -163,7 +163,15 @@ class BinaryAccuracy(Metric):
 
     def __init__(self, name: str | None = None, dtype: None = None, threshold: float = 0.5):
         super().__init__(name, dtype)
-        self.threshold = float(threshold)
+        self.threshold = threshold
+
+    @property
+    def threshold(self) -> float:
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._threshold = float(value)
 
     def values(self, y_true: Array, y_pred: Array) -> Array:
         return np.mean((y_pred > self.threshold) == self.targets(y_true, y_pred), axis=-1)

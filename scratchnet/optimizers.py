@@ -93,7 +93,7 @@ class Optimizer(Part):
         self.slots: dict[str, Array] = {}
 
     def _settled(self, name: str) -> bool:
-        return bool(vars(self).get(name))
+        return "slots" in vars(self)
 
     def slot_names(self) -> tuple[str, ...]:
         raise NotImplementedError
@@ -101,9 +101,8 @@ class Optimizer(Part):
     def build(self, theta: Array) -> None:
         """Make the slots for a vector of parameters, all 0; a second call with its like is free."""
         if not self.slots:
-            self.slots = {
-                name: aligned_zeros(theta.size, theta.dtype) for name in self.slot_names()
-            }
+            names = self.slot_names()
+            vars(self)["slots"] = {n: aligned_zeros(theta.size, theta.dtype) for n in names}
         elif any(
             slot.shape != theta.shape or slot.dtype != theta.dtype for slot in self.slots.values()
         ):

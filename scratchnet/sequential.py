@@ -68,6 +68,13 @@ def take_name(name: Any) -> str:
     return name
 
 
+def take_objective(objective: Any) -> Objective:
+    """What `model.objective` may be, for `gradient` and `train_step`; `fit` makes its own."""
+    if not isinstance(objective, Objective):
+        raise ValueError(f"objective={objective!r}: expected an Objective. For fit call compile.")
+    return objective
+
+
 def take_generator(rng: Any) -> Any:
     """What `model.rng` may be: a Generator, or a seed for a new one."""
     return rng if hasattr(rng, "permutation") else generator(rng)
@@ -96,6 +103,7 @@ class Sequential(Network):
     _takes: ClassVar = {
         "engine": take_engine,
         "name": take_name,
+        "objective": take_objective,
         "optimizer": optimizers.get,
         "rng": take_generator,
         "threads": take_threads,
@@ -128,7 +136,7 @@ class Sequential(Network):
         return dict(vars(self))
 
     def _settled(self, name: str) -> bool:
-        return name not in Network._fixed or super()._settled(name)
+        return "grad" in vars(self)
 
     # --- the stack --------------------------------------------------------------------------------
 
@@ -417,6 +425,7 @@ class Sequential(Network):
         events = CallbackList(callbacks, self, settings, add_history=True)
         self.build((None, *data.x.shape[1:]))
         learning.claim(self)
+        self._tell_if_all_are_frozen()
         self.history, self.stop_training = events.history, False
         orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
         logs: Logs | None = None
@@ -437,6 +446,10 @@ class Sequential(Network):
                     break
             events.call("on_train_end", logs)
         return events.history
+
+    def _tell_if_all_are_frozen(self) -> None:
+        if not learning.learners(self):
+            warnings.warn("The model does not have any trainable weights.", stacklevel=4)
 
     def _orders(
         self, samples: int, size: int, shuffle: bool, steps: int | None
@@ -510,6 +523,7 @@ class Sequential(Network):
     ) -> Any:
         """One step on one batch; its loss and metrics, taken before the step."""
         batch = self._check(x, y, sample_weight, class_weight, "train_on_batch")
+        self._tell_if_all_are_frozen()
         with Interruptible(), single_threaded_blas():
             loss, outputs = self.train_step(batch)
         meters = self.meters(batch)

@@ -39,6 +39,18 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
     return np.random.default_rng(seed)
 
 
+def check_seed(seed: Any) -> Any:
+    """`seed` if it is None, an integer >= 0 or a Generator, else a ValueError.
+
+    >>> check_seed(3)
+    3
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
+    if not whole and not isinstance(seed, np.random.Generator | None):
+        raise ValueError(f"seed={seed!r}: expected None, an integer >= 0 or a Generator.")
+    return seed
+
+
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any]) -> Array:
     """(...,) integers in [0, classes) -> (..., classes), 1 at the label and 0 elsewhere.
 
@@ -135,7 +147,7 @@ class Part:
             try:
                 value = self._takes[name](value)
             except (TypeError, ValueError) as error:
-                what = "" if f"{name}=" in str(error) else f"{name}={value!r}: "
+                what = "" if f"{name}=" in str(error) else f"{name}={value!r:.80}: "
                 raise type(error)(f"{type(self).__name__}: {what}{error}") from None
         super().__setattr__(name, value)
 
