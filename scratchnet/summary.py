@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from rich.box import HEAVY_HEAD
+import io
+
+from rich.box import ASCII, HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from scratchnet.learning import learners, slots_by_layer
 from scratchnet.model import Network
+from scratchnet.process import printable
 
 
 def summary_text(model: Network, name: str, width: int = 78, show_trainable: bool = False) -> str:
     """The summary as plain text, at most `width` columns wide."""
-    table = Table(box=HEAVY_HEAD, width=width)
+    drawn = printable("\u250f\u2503\u2501") == "\u250f\u2503\u2501"
+    table = Table(box=HEAVY_HEAD if drawn else ASCII, safe_box=False, width=width)
     table.add_column("Layer (type)", ratio=4)
     table.add_column("Output Shape", ratio=3)
     table.add_column("Param #", justify="right", ratio=2)
@@ -24,11 +28,11 @@ def summary_text(model: Network, name: str, width: int = 78, show_trainable: boo
         learns = [("Y" if layer in learners(model) else "N") if layer.params else "-"]
         title = f"{layer.name} ({type(layer).__name__})"
         table.add_row(title, shape, count, *(learns if show_trainable else []))
-    console = Console(width=width, no_color=True, highlight=False, emoji=False)
-    with console.capture() as capture:
-        console.print(f'Model: "{name}"', markup=False)
-        console.print(table)
-    return capture.get() + "\n".join(_counts(model))
+    text = io.StringIO()  # standard output may be closed, and print_fn go elsewhere
+    console = Console(file=text, width=width, no_color=True, highlight=False, emoji=False)
+    console.print(f'Model: "{name}"', markup=False)
+    console.print(table)
+    return text.getvalue() + "\n".join(_counts(model))
 
 
 def _counts(model: Network) -> list[str]:
