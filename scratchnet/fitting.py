@@ -196,7 +196,8 @@ class Runner:
         done, good = result.done - first, result.done
         if result.bad is not None:  # the model's vectors are still those from before this call
             good = result.bad
-            self.session.push()
+            self.session = None  # its memory holds what isn't finite, and would pass it on
+            self.session = self._open()
             self.session.epoch(order, rates, first, good)
         self.session.pull()
         optimizer.iterations += good - first
