@@ -19,10 +19,9 @@ from scratchnet import learning
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
-from scratchnet.losses import SparseCategoricalCrossentropy
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
-from scratchnet.objective import Objective
+from scratchnet.objective import LossDescription, Objective
 from scratchnet.optimizers import SGD, Adam
 from scratchnet.rescue import Kept
 from scratchnet.support import through_float32
@@ -87,12 +86,19 @@ def stack_of(model: Network) -> tuple[float, float, tuple[DenseSpec, ...]] | Non
     return dense_specs(model.layers)
 
 
+def own_targets(loss: LossDescription) -> bool:
+    """Whether the loss makes its targets as one of this package, in code that is known."""
+    function = getattr(loss.targets, "__func__", None)
+    return getattr(function, "__module__", "") == "scratchnet.losses"
+
+
 def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
     # A subclass may compute something else, and must be stepped.
     kind = {Adam: "adam", SGD: "sgd"}.get(type(model.optimizer))
-    if stack is None or kind is None or patched(model.optimizer):
+    ours = own_targets(model.objective.loss)
+    if stack is None or kind is None or patched(model.optimizer) or not ours:
         return None
     scale, offset, specs = stack
     return Plan(
@@ -275,7 +281,7 @@ def countable(meters: Meters, data: Examples) -> bool:
 def targets(model: Network, data: Examples) -> Array:
     """Labels (N,) for a sparse loss, else targets (N, K)."""
     loss = model.objective.loss
-    if getattr(loss.targets, "__func__", None) is SparseCategoricalCrossentropy.targets:
+    if loss.sparse:
         return data.y
     return loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
 

@@ -171,6 +171,8 @@ class BinaryAccuracy(Metric):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
+        if not isinstance(value, int | float | np.number):
+            raise ValueError(f"threshold={value!r}: expected a number.")
         self._threshold = float(value)
 
     def values(self, y_true: Array, y_pred: Array) -> Array:

@@ -38,7 +38,7 @@ from scratchnet.metrics import Meters, Metric, choose, name_of, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
-from scratchnet.support import check_choice, generator, only, reject_unsupported
+from scratchnet.support import check_choice, check_seed, generator, only, reject_unsupported
 
 copyreg.pickle(Engine, copying.described)
 
@@ -77,7 +77,7 @@ def take_objective(objective: Any) -> Objective:
 
 def take_generator(rng: Any) -> Any:
     """What `model.rng` may be: a Generator, or a seed for a new one."""
-    return rng if hasattr(rng, "permutation") else generator(rng)
+    return rng if hasattr(rng, "permutation") else generator(check_seed(rng))
 
 
 def take_threads(threads: Any) -> int | None:
