@@ -132,7 +132,8 @@ class Runner:
     def _open(self) -> Any:
         """A session of the compiled engine, or None where it can't take all of this."""
         model, data = self.model, self.data
-        learning.claim(model)
+        part = learning.claim(model)
+        model.optimizer.build(model.theta[part])  # an attribute may ask for other slots by now
         self.optimizer, self.head = model.optimizer, model.layers[-1].activation
         self.plan = plan = self._plan()
         # With this reduction a batch's divisor would depend on the batch.

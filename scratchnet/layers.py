@@ -152,6 +152,8 @@ class Layer(Part):
     def non_trainable_weights(self) -> list[Array]:
         return [] if self.trainable else self.weights
 
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
+
     def get_weights(self) -> list[Array]:
         return [array.copy() for array in self.weights]
 

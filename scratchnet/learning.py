@@ -59,8 +59,6 @@ def claim(model: Network) -> slice | Array:
     elif optimizer.owners != learning:
         _hand_over(optimizer, learning)
         optimizer.build(model.theta[part])
-    elif (*optimizer.slots,) != optimizer.slot_names():  # an attribute that decides was assigned
-        optimizer.build(model.theta[part])
     return part
 
 

@@ -42,6 +42,16 @@ class Metric:
         self.name = name or self.default_name
         self.reset_state()
 
+    @property
+    def dtype(self) -> str:
+        """Of the sums."""
+        return "float64"
+
+    @property
+    def variables(self) -> list[float]:
+        """The sums: of the weighted values, and of the weights."""
+        return [self.total, self.count]
+
     def values(self, y_true: Array, y_pred: Array) -> Array:
         raise NotImplementedError(f"{type(self).__name__} must define values(y_true, y_pred).")
 

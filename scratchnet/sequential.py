@@ -45,8 +45,6 @@ copyreg.pickle(Engine, copying.described)
 NOT_HERE = {
     **dict.fromkeys(("dtype", "dtype_policy"), "call config.set_floatx before the model is made."),
     **dict.fromkeys(("input", "inputs", "output", "outputs", "input_spec"), "begin with an Input."),
-    **dict.fromkeys(("losses", "activity_regularizer"), "the loss is compile's alone."),
-    "variables": "call set_weights.",
     **dict.fromkeys(
         ("train_function", "test_function", "predict_function"),
         "for a step of your own, override train_step in a subclass.",
@@ -180,11 +178,13 @@ class Sequential(Network):
 
     @property
     def trainable(self) -> bool:
-        """Whether anything learns; assigning it does so for every layer, as in Keras."""
+        """Whether anything learns; another value is assigned to every layer too, as in Keras."""
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: Any) -> None:
+        if value is self._trainable:
+            return  # then Keras on TensorFlow asks no layer either
         self._trainable = bool(value)
         for layer in self.layers:
             layer.trainable = value

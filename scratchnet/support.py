@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -109,6 +109,12 @@ def reject_unsupported(owner: str, **arguments: tuple[Any, Any]) -> None:
 
 
 SETTLED = "it is settled. Make a new one, or write into the arrays that it has."
+KERAS_ONLY = (
+    *("dtype", "dtype_policy", "compute_dtype", "variable_dtype", "input_dtype", "autocast"),
+    *("input", "output", "inputs", "outputs", "input_spec", "losses", "variables", "path"),
+    *("metrics_variables", "activity_regularizer", "quantization_mode"),
+)
+"""Attributes of Keras's that nothing here reads; a class that has one of them defines it."""
 
 
 class Part:
@@ -132,24 +138,36 @@ class Part:
 
     _takes: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     _fixed: ClassVar[Mapping[str, str]] = {}
+    _computed: ClassVar[Set[str]]
+    _watched: ClassVar[Set[str]]
+
+    def __init_subclass__(cls) -> None:
+        there = {name: v for base in reversed(cls.__mro__) for name, v in vars(base).items()}
+        cls._computed = {n for n, v in there.items() if isinstance(v, property) and not v.fset}
+        cls._watched = cls._computed.union(cls._takes, cls._fixed, KERAS_ONLY)
 
     def _settled(self, name: str) -> bool:
         return name in vars(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        computed = getattr(getattr(type(self), name, None), "fset", self) is None
-        if computed or (name in self._fixed and self._settled(name)):
-            if getattr(self, name, None) is value:  # as in `model.theta *= 2`
-                return
-            remedy = self._fixed.get(name, SETTLED)
-            raise AttributeError(f"{type(self).__name__}.{name} can't be assigned: {remedy}")
-        if name in self._takes:
-            try:
-                value = self._takes[name](value)
-            except (TypeError, ValueError) as error:
-                what = "" if f"{name}=" in str(error) else f"{name}={value!r:.80}: "
-                raise type(error)(f"{type(self).__name__}: {what}{error}") from None
-        super().__setattr__(name, value)
+        if name not in self._watched:
+            super().__setattr__(name, value)
+        elif name in self._computed or (name in self._fixed and self._settled(name)):
+            if getattr(self, name, None) is not value:  # as it is in `model.theta *= 2`
+                remedy = self._fixed.get(name, SETTLED)
+                raise AttributeError(f"{type(self).__name__}.{name} can't be assigned: {remedy}")
+        else:
+            super().__setattr__(name, self._taken(name, value))
+
+    def _taken(self, name: str, value: Any) -> Any:
+        take = self._takes.get(name)
+        if take is None and name in KERAS_ONLY and not hasattr(type(self), name):
+            take = only(instead="nothing here reads it. Take another name for what is yours.")
+        try:
+            return value if take is None else take(value)
+        except (TypeError, ValueError) as error:
+            what = "" if f"{name}=" in str(error) else f"{name}={value!r:.80}: "
+            raise type(error)(f"{type(self).__name__}: {what}{error}") from None
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)

@@ -114,7 +114,7 @@ def imports(path: Path) -> set[str]:
 
 
 def test_the_core_can_be_read_in_an_evening():
-    assert sum(source_lines(ROOT / "scratchnet" / name) for name in CORE) <= 900
+    assert sum(source_lines(ROOT / "scratchnet" / name) for name in CORE) <= 910
 
 
 def test_no_function_is_longer_than_a_screen():
