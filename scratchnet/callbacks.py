@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +25,37 @@ from scratchnet.progress import progress_bar
 from scratchnet.support import reject_unsupported
 
 Logs = dict[str, Any]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and value == value
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_below_one(value: Any) -> bool:
+    return _is_number(value) and value < 1
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+_EXPECTED: dict[Callable[..., bool], str] = {
+    _is_number: "a number",
+    _is_number_or_none: "a number or None",
+    _is_below_one: "a number below 1",
+    _is_text: "text",
+    _is_path: "the name of a file",
+    callable: "a function",
+}
+"""What a setting that one of these refuses should have been."""
 
 
 class Callback:
@@ -47,6 +79,16 @@ class Callback:
 
     model: Any = None  # the Sequential in training; `sequential.py` stands above this room
     params: Any = None
+    _takes: ClassVar[Mapping[str, Callable[[Any], bool]]] = {}
+    """What an attribute may be, whenever it is assigned; those of callbacks of your own may be all.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        test = self._takes.get(name)
+        if test is not None and not test(value):
+            kind = type(self).__name__
+            raise ValueError(f"{kind}: {name}={value!r:.80}: expected {_EXPECTED[test]}.")
+        super().__setattr__(name, value)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
@@ -255,6 +297,13 @@ class MonitorCallback(Callback):
     """
 
     sign: int
+    _takes: ClassVar = {
+        "monitor": _is_text,
+        **dict.fromkeys(("min_delta", "patience", "start_from_epoch"), _is_number),
+        **dict.fromkeys(("cooldown", "min_lr"), _is_number),
+        "baseline": _is_number_or_none,
+        "factor": _is_below_one,
+    }
 
     def __init__(
         self,
@@ -272,6 +321,7 @@ class MonitorCallback(Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
+        check_option(f"{type(self).__name__}: mode", self.mode, ("auto", "min", "max"))
         groups = (getattr(model, name, ((), ())) for name in ("metrics_asked", "metrics_made"))
         known = metrics.directions(*(itertools.chain(*group) for group in groups))
         if self.mode == "auto":
@@ -382,8 +432,6 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ):
         super().__init__(monitor, mode, min_delta=min_delta)
-        if not factor < 1.0:
-            raise ValueError(f"ReduceLROnPlateau: factor={factor!r}: expected a number below 1.")
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr
         self.on_train_begin()
@@ -462,6 +510,8 @@ class LearningRateScheduler(Callback):
     [0.005, 0.0025]
     """
 
+    _takes: ClassVar = {"schedule": callable}
+
     def __init__(self, schedule: Callable[..., float], verbose: int = 0):
         self.schedule, self.verbose = schedule, verbose
 
@@ -500,11 +550,14 @@ class CSVLogger(Callback):
     0,0.5,NA
     """
 
+    _takes: ClassVar = {"filename": _is_path, "separator": _is_text}
+
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False):
         self.filename, self.separator, self.append = Path(filename), separator, append
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.names: list[str] = []
+        self.filename = Path(self.filename)
         held = self.append and self.filename.exists() and self.filename.stat().st_size > 0
         self.header = not held
         if not held:

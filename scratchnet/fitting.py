@@ -19,10 +19,10 @@ from scratchnet import learning
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
-from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy
+from scratchnet.losses.loss import Loss
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
-from scratchnet.objective import Objective
+from scratchnet.objective import LossDescription, Objective
 from scratchnet.optimizers import OPTIMIZERS
 from scratchnet.rescue import Kept
 from scratchnet.support import through_float32, unwarned
@@ -84,11 +84,18 @@ def stack_of(model: Network) -> tuple[float, float, tuple[DenseSpec, ...]] | Non
     return dense_specs(model.layers)
 
 
+def own_targets(loss: LossDescription) -> bool:
+    """Whether the loss makes and counts its targets in this package's code, which is known."""
+    functions = (getattr(method, "__func__", None) for method in (loss.targets, loss.counted))
+    return all(getattr(f, "__module__", "").startswith("scratchnet.losses.") for f in functions)
+
+
 def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
     # A subclass may compute something else, and must be stepped.
     known = type(model.optimizer) in OPTIMIZERS.values() and not patched(model.optimizer)
+    known = known and own_targets(model.objective.loss)
     if stack is None or not known or model.objective.function not in model.engine.losses:
         return None
     scale, offset, specs = stack
@@ -123,7 +130,8 @@ class Runner:
     def _open(self) -> Any:
         """A session of the compiled engine, or None where it can't take all of this."""
         model, data = self.model, self.data
-        learning.claim(model)
+        part = learning.claim(model)
+        model.optimizer.build(model.theta[part])  # an attribute may ask for other slots by now
         self.optimizer, self.head = model.optimizer, model.layers[-1].activation
         self.plan = plan = self._plan()
         loss = model.objective.loss
@@ -193,7 +201,8 @@ class Runner:
         done, good = result.done - first, result.done
         if result.bad is not None:  # the model's vectors are still those from before this call
             good = result.bad
-            self.session.push()
+            self.session = None  # its memory holds what isn't finite, and would pass it on
+            self.session = self._open()
             self.session.epoch(order, rates, first, good)
         self.session.pull()
         optimizer.iterations += good - first
@@ -258,7 +267,7 @@ def countable(meters: Meters, data: Examples, sparse: bool) -> bool:
 def targets(model: Network, data: Examples) -> Array:
     """Labels (N,) for a sparse loss, else targets (N, K)."""
     loss = model.objective.loss
-    if getattr(loss.targets, "__func__", None) is SparseCategoricalCrossentropy.targets:
+    if loss.sparse:
         return data.y.reshape(len(data.y))
     return loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
 

@@ -40,15 +40,13 @@ from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
 from scratchnet.saving import SavedStateError, files
-from scratchnet.support import check_choice, generator, only, reject_unsupported
+from scratchnet.support import check_choice, check_seed, generator, only, reject_unsupported
 
 copyreg.pickle(Engine, copying.described)
 
 NOT_HERE = {
     **dict.fromkeys(("dtype", "dtype_policy"), "call config.set_floatx before the model is made."),
     **dict.fromkeys(("input", "inputs", "output", "outputs", "input_spec"), "begin with an Input."),
-    **dict.fromkeys(("losses", "activity_regularizer"), "the loss is compile's alone."),
-    "variables": "call set_weights.",
     **dict.fromkeys(
         ("train_function", "test_function", "predict_function"),
         "for a step of your own, override train_step in a subclass.",
@@ -70,9 +68,16 @@ def take_name(name: Any) -> str:
     return name
 
 
+def take_objective(objective: Any) -> Objective:
+    """What `model.objective` may be, for `gradient` and `train_step`; `fit` makes its own."""
+    if not isinstance(objective, Objective):
+        raise ValueError(f"objective={objective!r}: expected an Objective. For fit call compile.")
+    return objective
+
+
 def take_generator(rng: Any) -> Any:
     """What `model.rng` may be: a Generator, or a seed for a new one."""
-    return rng if hasattr(rng, "permutation") else generator(rng)
+    return rng if hasattr(rng, "permutation") else generator(check_seed(rng))
 
 
 def take_threads(threads: Any) -> int | None:
@@ -99,6 +104,7 @@ class Sequential(Network):
     _takes: ClassVar = {
         "engine": take_engine,
         "name": take_name,
+        "objective": take_objective,
         "optimizer": optimizers.get,
         "rng": take_generator,
         "threads": take_threads,
@@ -133,7 +139,7 @@ class Sequential(Network):
         return dict(vars(self))
 
     def _settled(self, name: str) -> bool:
-        return name not in Network._fixed or super()._settled(name)
+        return "grad" in vars(self)
 
     # --- the stack --------------------------------------------------------------------------------
 
@@ -177,11 +183,13 @@ class Sequential(Network):
 
     @property
     def trainable(self) -> bool:
-        """Whether anything learns; assigning it does so for every layer, as in Keras."""
+        """Whether anything learns; another value is assigned to every layer too, as in Keras."""
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: Any) -> None:
+        if value is self._trainable:
+            return  # then Keras on TensorFlow asks no layer either
         self._trainable = bool(value)
         for layer in self.layers:
             layer.trainable = value
@@ -399,10 +407,9 @@ class Sequential(Network):
         chosen_loss, chosen_optimizer = losses.of(loss), optimizers.get(optimizer)
         if chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
-        if chosen_loss.axis not in (-1, 1):
-            raise ValueError(
-                f"compile: a loss with axis={chosen_loss.axis}: only the last axis, -1."
-            )
+        axis = getattr(chosen_loss, "axis", -1)
+        if axis not in (-1, 1):
+            raise ValueError(f"compile: a loss with axis={axis}: only the last axis, -1.")
         chosen_engine = get_engine(engine or config.engine())
         self.threads = threads
         self.engine, self.optimizer = chosen_engine, chosen_optimizer
@@ -484,6 +491,7 @@ class Sequential(Network):
         events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))
         learning.claim(self)
+        self._tell_if_all_are_frozen()
         self.history, self.stop_training = events.history, False
         orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
         logs: Logs = {}
@@ -505,6 +513,10 @@ class Sequential(Network):
                     break
             events.on_train_end(logs)
         return events.history
+
+    def _tell_if_all_are_frozen(self) -> None:
+        if not learning.learners(self):
+            warnings.warn("The model does not have any trainable weights.", stacklevel=4)
 
     def _orders(
         self, samples: int, size: int, shuffle: bool, steps: int | None
@@ -587,6 +599,7 @@ class Sequential(Network):
     ) -> Any:
         """One step on one batch; its loss and metrics, taken before the step."""
         batch = self._check(x, y, sample_weight, class_weight, "train_on_batch")
+        self._tell_if_all_are_frozen()
         with Interruptible(), single_threaded_blas():
             loss, outputs = self.train_step(batch)
         meters = self.meters(batch)
