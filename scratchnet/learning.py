@@ -130,6 +130,16 @@ def unpack(model: Network, places: list[int], slots: dict[str, Array]) -> None:
     refill(model, places, slots)
 
 
+def replace(model: Network, places: list[int], slots: dict[str, Array]) -> None:
+    """Give the model's optimizer the slots that `packed` gave, in place of those that it has."""
+    optimizer = model.optimizer
+    if (places, slots.keys()) == (packed(model)[0], optimizer.slots.keys()):
+        refill(model, places, slots)
+    else:
+        vars(optimizer).update(slots={}, owners=None, resting={})
+        unpack(model, places, slots)
+
+
 def refill(model: Network, places: list[int], slots: dict[str, Array]) -> None:
     """Write slots that `packed` gave into those that are there, resting ones too."""
     mine, start = slots_by_layer(model.optimizer), 0
