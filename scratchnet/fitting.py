@@ -241,6 +241,7 @@ class Runner:
     def begin(self, order: Array | None, meters: Meters) -> None:
         """Start an epoch over the rows of `order` (all, as they stand, for None)."""
         if self.session is None:
+            self._look_again()
             self.session = self._open()  # what was frozen may learn again
         self.order, self.meters, self.kept.at = order, meters, -1
         self.samples = len(self.data.x) if order is None else len(order)
@@ -248,6 +249,7 @@ class Runner:
 
     def reopen(self) -> None:
         """Look at the model anew: what it has may have been replaced."""
+        self._look_again()
         self.session, self.kept.at = self._open(), -1
 
     def show(self, at: int) -> None:
