@@ -112,7 +112,8 @@ class Keeper:
         history.history, history.epoch = found.history, found.epochs
         model.stop_training = found.stop_training
         for callback, kept in zip(self._remembering(), found.callbacks, strict=True):
-            vars(callback).update(kept)
+            for name, value in kept.items():
+                setattr(callback, name, value)
 
     def resume(self) -> int:
         """Draw the rows of the epoch that has begun, and say how many of its batches are done."""
