@@ -65,6 +65,7 @@ class Keeper:
         self.savers = [each for each in events.callbacks if isinstance(each, BackupAndRestore)]
         self.first = self.done = 0
         self.found: Found | None = None
+        self.resumed = False
         self._fit = _fit_of(model, runner, orders) if self.savers else {}
 
     # --- going on ---------------------------------------------------------------------------------
@@ -87,6 +88,7 @@ class Keeper:
                 raise saver.error(f"can't be gone on from: {told}") from error
             self.first, self.done = self.found.epoch, self.found.batch
             if not self.found.begun:
+                self.resumed = True
                 self.take()
             return
 
@@ -201,6 +203,10 @@ class Keeper:
             raise ValueError("its slots don't fit its optimizer and layers")
         return slots
 
+    def until(self, epochs: int) -> int:
+        """Where to end: at once if the training had been told to stop."""
+        return self.first if self.resumed and self.model.stop_training else epochs
+
     # --- keeping ----------------------------------------------------------------------------------
 
     def most(self) -> int | None:
@@ -228,15 +234,17 @@ class Keeper:
                 saver.save(state)
 
     @contextmanager
-    def on_interrupt(self, epoch: int, done: int) -> Iterator[None]:
-        """Where Ctrl-C ends the block, which moves no weight, the state from before it is kept."""
-        state = self._state(epoch, done, True) if self.savers else None
+    def on_interrupt(self, epoch: int, done: int, copied: bool = False) -> Iterator[None]:
+        """Where Ctrl-C ends the block, the state from before it is kept: a copy, if it may move."""
+        state = None
+        if copied and self.savers:
+            state = self._state(epoch, done, True)
+            state = State(state.config, {n: array.copy() for n, array in state.arrays.items()})
         try:
             yield
         except KeyboardInterrupt:
-            if state is not None:
-                for saver in self.savers:
-                    saver.save(state)
+            for saver in self.savers:
+                saver.save(state or self._state(epoch, done, True))
             raise
 
     def _state(self, epoch: int, done: int, begun: bool) -> State:

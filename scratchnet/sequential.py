@@ -501,18 +501,18 @@ class Sequential(Network):
             keeper = Keeper(self, runner, orders, events)
             events.on_train_begin()
             keeper.begin(initial_epoch)
-            for epoch in range(keeper.first, epochs):
-                if self.stop_training:
-                    break
+            for epoch in range(keeper.first, keeper.until(epochs)):
                 logs = self._train_epoch(keeper, epoch, progress, interrupt)
-                if held_out is not None and due(epoch + 1, validation_freq):
-                    with keeper.on_interrupt(epoch, runner.steps):
+                with keeper.on_interrupt(epoch, runner.steps, copied=True):
+                    if held_out is not None and due(epoch + 1, validation_freq):
                         seen = self._test(held_out, test_size, events)
-                    logs |= {f"val_{name}": value for name, value in seen.items()}
-                shown = flat_logs(logs)  # and what callbacks write into it
-                events.tell("on_epoch_end", epoch, shown)
+                        logs |= {f"val_{name}": value for name, value in seen.items()}
+                    shown = flat_logs(logs)  # and what callbacks write into it
+                    events.tell("on_epoch_end", epoch, shown)
                 progress.end(shown)
                 keeper.epoch_over(epoch)
+                if self.stop_training:
+                    break
             events.on_train_end(logs)
         return events.history
 
@@ -532,10 +532,11 @@ class Sequential(Network):
         self.reset_metrics()
         events.on_epoch_begin(epoch)
         done = keeper.resume()
+        stopped = done > 0 and self.stop_training  # when the checkpoint was written
         progress.begin(epoch)
         progress.advance(done, meters)
         try:
-            while done < runner.steps:
+            while done < runner.steps and not stopped:
                 with keeper.on_interrupt(epoch, done):
                     interrupt.poll()
                 if events.wants_batches:

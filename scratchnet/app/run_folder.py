@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchnet import atomic, models, saving
+from scratchnet import atomic, models, resuming, saving
 from scratchnet.app import run_schema
 from scratchnet.app.run_training import OURS, SHOWN, Outcome, on_engine
 from scratchnet.app.text import dimensions, to_json
@@ -513,13 +513,13 @@ class Resumable:
 
     Attributes:
         about: its settings, data and command.
-        epochs: how many are finished.
+        alone: whether our network was trained without Keras's.
         last: the model and the history after the last finished epoch, or None.
     """
 
     path: Path
     about: dict[str, Any]
-    epochs: int
+    alone: bool
     last: tuple[State, dict[str, list[float]]] | None
 
 
@@ -547,7 +547,8 @@ def read_resumable(path: str | os.PathLike[str], kinds: tuple[str, ...]) -> Resu
     model = next((f / MODEL for f in (files, home) if (f / MODEL).is_file()), None)
     if columns and columns["loss"] and model is not None:
         last = saving.load(model), columns
-    return Resumable(folder, about, len(last[1]["loss"]) if last else 0, last)
+    alone = saving.load(home / CHECKPOINT).config.get("format") == resuming.FORMAT
+    return Resumable(folder, about, alone, last)
 
 
 COMMANDS = {"train": "train", "compare": "compare", "proof": "compare --float64"}

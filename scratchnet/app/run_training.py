@@ -272,8 +272,11 @@ def train_together(
     settings: RunSettings,
     rng: np.random.Generator,
     progress: ProgressListener | None = None,
+    before: Histories | None = None,
 ) -> Iterator[Histories]:
     """Train every model on the same samples in the same order; yield all histories each epoch.
+
+    With the histories `before` it goes on after their last epoch.
 
     Each epoch's order is drawn from `rng` as `fit(shuffle=True)` draws it, so with the model's own
     generator our weights end at the bits of a plain `fit`. Shuffling and testing are not timed. An
@@ -281,9 +284,13 @@ def train_together(
     """
     (x, y), (x_test, y_test) = data
     progress = progress or ProgressListener()
-    histories: Histories = {name: {column: [] for column in COLUMNS} for name in contestants}
-    progress.begin("training", settings.epochs * len(contestants))
-    for epoch in range(settings.epochs):
+    histories: Histories = {
+        name: {column: list(before[name][column]) if before else [] for column in COLUMNS}
+        for name in contestants
+    }
+    first = len(before[OURS]["loss"]) if before else 0
+    progress.begin("training", (settings.epochs - first) * len(contestants))
+    for epoch in range(first, settings.epochs):
         order = rng.permutation(len(x))
         samples, labels = x[order], y[order]
         rows: dict[str, tuple[float, ...]] = {}

@@ -41,15 +41,16 @@ def main(
         home = Path(folder)
         training = harness.Training(harness.write_data(home / "data.npz"), epochs, every, engine)
         for _ in range(2):  # the second finds everything compiled
-            start = time.monotonic()
             process = harness.begin(training.arguments(home / "whole"))
+            harness.wait_for_checkpoint(process, home / "whole")
+            start = time.monotonic()
             assert process.wait(600) == 0, process.communicate()
-            longest = time.monotonic() - start
+            seconds = time.monotonic() - start
         wanted = harness.left_by(home / "whole")
         for i in range(kills):
             run = home / f"run-{i}"
             try:
-                ends = harness.stopped_at_random(training, run, sent, rng, longest)
+                ends = harness.stopped_at_random(training, run, sent, rng, seconds)
                 found = harness.left_by(run)
             except Exception as error:
                 typer.echo(f"{i}: {type(error).__name__}: {error}")

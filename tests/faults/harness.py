@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchnet import saving
-from scratchnet.app.run_folder import CHECKPOINT, NEXT, read_run
+from scratchnet.app.run_folder import CHECKPOINT, NEXT, RunError, read_run
 
 COMMAND = (sys.executable, "-m", "scratchnet_command")
 STATUS = {signal.SIGKILL: {-9}, signal.SIGTERM: {143}, signal.SIGINT: {130}}
@@ -72,7 +74,7 @@ def begin(arguments: list[str]) -> subprocess.Popen[str]:
 def left_by(run: Path) -> dict[str, Any]:
     """All that a finished run tells of its training, without times."""
     kept = read_run(run)
-    assert kept.result and not kept.result["interrupted"], "the run is not finished"
+    assert is_finished(run), "the run is not finished"
     state = saving.load(kept.model_file)
     history = {name: v for name, v in kept.history["scratchnet"].items() if name != "seconds"}
     return {
@@ -104,27 +106,35 @@ def stopped_at_random(
     out: Path,
     number: signal.Signals,
     rng: random.Random,
-    longest: float,
+    seconds: float,
     again: float = 0.4,
     most: int = 6,
 ) -> Outcome:
-    """Train to the end, with at least one end before it; each may be followed by another."""
+    """Train to the end, stopped at least once before it; after each end another may follow.
+
+    The moment is drawn from the start of the command in one of five cases, else from the first
+    checkpoint that it writes on; `seconds` is how long training and writing go on from there.
+    """
     stopped = resumed = anew = 0
     wanted = 1
     while True:
         usable = checkpoint_of(out) is not None
+        arguments = training.arguments(out)
         if usable:
             arguments = ["train", "--resume", str(out), *training.checkpoints()]
-            resumed += 1
-        else:
-            arguments = training.arguments(out)
-            anew += stopped > 0
         process = begin(arguments)
         if stopped < wanted:
-            wait(process, rng.uniform(0, longest))
+            if rng.random() > 0.2:
+                wait_for_checkpoint(process, out)
+            wait(process, rng.uniform(0, seconds))
             process.send_signal(number)
         printed, said = process.communicate(timeout=120)
         status = process.returncode
+        resumed, anew = resumed + usable, anew + (stopped > 0 and not usable)
+        if status == 0 and stopped == 0:  # it was through already: once more
+            shutil.rmtree(out)
+            seconds *= 0.8
+            continue
         if status == 0:
             return Outcome(stopped, resumed, anew)
         assert status in STATUS[number] | EARLY, f"status {status}: {printed}{said}"
@@ -133,9 +143,31 @@ def stopped_at_random(
         if stopped == wanted and stopped < most and rng.random() < again:
             wanted += 1
         if usable:
-            assert checkpoint_of(out) is not None, "the checkpoint is gone"
+            assert checkpoint_of(out) is not None or is_finished(out), "the checkpoint is gone"
         if out.is_dir() and (out / "model.npz").exists():
             read_run(out)
+        if is_finished(out):  # the signal came when all was done but the pictures
+            return Outcome(stopped, resumed, anew)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether the run's result is there, and is one of a training that came to its end."""
+    with suppress(RunError):
+        result = read_run(out).result
+        return bool(result) and result["epochs"] == result["settings"]["epochs"]
+    return False
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], out: Path) -> None:
+    """Until the process has written one, or has ended."""
+
+    def written() -> list[int]:
+        return [p.stat().st_mtime_ns for p in out.glob(f"**/{CHECKPOINT}")]
+
+    with suppress(OSError):
+        before = written()
+        while process.poll() is None and written() == before:
+            time.sleep(0.005)
 
 
 def wait(process: subprocess.Popen[str], seconds: float) -> None:

@@ -91,11 +91,12 @@ def _with_checkpoints(
 ) -> Callable[..., Outcome]:
     """The training, which keeps checkpoints and goes on from one if it can."""
     folder.keeps = task.checkpoint_every is not None or task.resumed is not None
-    if train is not train_solo:
+    if task.kind == "proof":
         return train
-    last = None if task.resumed is None else task.resumed.last
     kept = RunCheckpoints(folder, task.checkpoint_every)
-    return partial(train, backup=kept, finished_before=last)
+    if train is not train_solo:
+        return partial(train, backup=kept)
+    return partial(train, backup=kept, finished_before=task.resumed and task.resumed.last)
 
 
 def resumed_task(
