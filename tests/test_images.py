@@ -181,7 +181,7 @@ def test_a_page_with_transparent_corners_keeps_its_own_paper(tmp_path):
     read = images.read(saved(tmp_path / "a.png", page))
     assert read.getpixel((0, 0)) == FIVE.convert("RGB").getpixel((0, 0))
     digit, findings = images.to_mnist(read)
-    assert findings.reasons == () and difference(digit, images.to_mnist(FIVE)[0]) < 0.05
+    assert findings.reasons == () and difference(digit, images.to_mnist(FIVE)[0]) < 0.01
 
 
 def test_of_an_animation_the_first_frame_is_read(tmp_path):

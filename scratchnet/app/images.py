@@ -55,10 +55,10 @@ FIELD, BOX = 28, 20
 SMALLEST, LARGEST = 320, 480
 """The longer side of the picture while ink is looked for: smaller ones are enlarged."""
 
-FLOOR = 0.1
-"""What differs from paper by less than a tenth is no ink."""
+FLOOR = 0.06
+"""What differs from paper by less than that, in the logarithm of the light, is no ink."""
 
-COVERED = 0.35
+COVERED = 0.3
 """From this share of the way from paper to ink on, a pixel is of the stroke."""
 
 LEAST = 0.02
@@ -335,7 +335,7 @@ def _find(log: Field, sign: int) -> _Digit | None:
     away = away - np.median(away, axis=(0, 1))
     flat = away.reshape(-1, away.shape[2])
     mixture = np.linalg.eigh(flat.T @ flat)[1][:, -1]
-    mixture = mixture * np.sign(mixture.sum())
+    mixture = mixture / mixture.sum()  # of equal colours their mean: grey is grey in RGB too
     ink = away @ mixture
     cut = _cut(ink, sign)
     return _gather(ink, cut, -(levels @ mixture))
