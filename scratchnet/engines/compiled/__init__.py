@@ -5,8 +5,8 @@ BLAS already, and activations and losses must take complex numbers for the gradi
 `fused` trains whole epochs in one compiled call, and predicts whole data sets in a few. The way in
 is `session.py`; `layout.py` says where numbers stand and `records.py` what kernels are told;
 `step.py` is the loop over batches, which calls `threads.py`, `products.py`, `sparse.py`,
-`elementwise.py` and `optimizer.py`; all of these are written in the SIMD vectors of `vector.py`,
-and `cache.py` keeps what is compiled.
+`elementwise.py` and `optimizer.py`; all of these are written in the SIMD vectors of `vector.py` and
+the register blocks of `block.py`, which `target.py` shapes; `cache.py` keeps what is compiled.
 
 What was changed against the reference; `python -m benchmarks kernels` measures an epoch of MNIST
 with each of the first five turned off (`session.Switches`), and docs/speed.md shows what came out:
@@ -26,9 +26,9 @@ divider; it is bound then by the second-level cache, so that 50 weights take 3 1
 because samples in random order are waited for: the next batch is prefetched, without a loop, since
 a loop of unpredictable length costs more than it brings. Two samples stand side by side in the
 sparse product, as one sum alone waits for each of its additions. Between layers samples are lanes,
-squares of 16 x 16 numbers are transposed in registers, and a broadcast weight serves two groups of
-samples. Threads divide what is above the first layer only where it is large: small layers take
-longer to divide than to compute.
+squares of 16 x 16 numbers are transposed in registers, and dense products keep their sums in half
+of the registers that the processor has. Threads divide what is above the first layer only where it
+is large: small layers take longer to divide than to compute.
 
 What did not help: to copy a batch's samples to where they are used one after the other (it costs
 what it saves), to find codes for floats of few values (likewise), smaller blocks (each begins anew

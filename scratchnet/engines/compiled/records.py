@@ -35,8 +35,6 @@ GRADIENT_ROWS = 64
 """Rows whose gradients are held, where inputs are dense, until the optimizer sees them."""
 GROUPS_PER_PASS = 8
 """Groups of samples that go forward and backward together, so that their buffers stay cached."""
-TILE = 8
-"""Outputs (or inputs) of a register tile in the upper layers."""
 PREFETCH_ENTRIES = 96
 """Entries of a block that are prefetched a batch ahead."""
 EPSILON = 1e-7
@@ -112,6 +110,9 @@ class Net(NamedTuple):
     """Offset of each thread's own numbers."""
     scratch_size: int
     """How many of its own a thread has."""
+    gradients: int
+    """Of these, where gradients from dense inputs begin: whole blocks are written, and what stands
+    before, gradients from compressed inputs, is to be 0 where it is not in use."""
 
 
 class BatchRun(NamedTuple):

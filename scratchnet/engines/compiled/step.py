@@ -40,7 +40,6 @@ from scratchnet.engines.compiled.records import (
     DZ,
     DZ_TRANSPOSED,
     END,
-    FIRST_OUTPUT,
     FIRST_PANEL,
     GRADIENT_ROWS,
     GROUPS_PER_PASS,
@@ -50,7 +49,6 @@ from scratchnet.engines.compiled.records import (
     OUTPUTS,
     ROWS,
     TRUE,
-    WIDTH,
     ZERO,
     SparseSamples,
     Z,
@@ -94,17 +92,14 @@ def partial_sums_at(net, chunk):
 @jitted
 def gradient_and_update(net, layer, B, a, panel_stride, first, end, hyper, thread):
     """Gradient and optimizer of a layer's rows `first` to `end`; its inputs are the buffer at a."""
-    M, columns, stride = net.M, net.layers[layer, COLUMNS], 2 * lanes(zeros(net.M, WIDTH_16))
-    dW, nonfinite = net.scratch + thread * net.scratch_size, net.M.dtype.type(0)
+    stride, height = 2 * lanes(zeros(net.M, WIDTH_16)), np.int64(GRADIENT_ROWS)
+    dW = net.scratch + thread * net.scratch_size + net.gradients
+    nonfinite = net.M.dtype.type(0)
     for p in range(net.layers[layer, FIRST_PANEL], net.layers[layer + 1, FIRST_PANEL]):
-        d = net.layers[layer, DZ_TRANSPOSED] + net.panels[p, FIRST_OUTPUT]
-        width = net.panels[p, WIDTH]
         for top in range(first, end, GRADIENT_ROWS):
-            rows = min(end - top, GRADIENT_ROWS)
-            for i in range(0, rows, 4):
-                arguments = a + (top + i) * stride, panel_stride, d, columns, B, dW, i, rows
-                dispatch_width(weight_gradient, M, width, arguments)
-            nonfinite += update_panel(net, layer, p, top, top + rows, dW, rows, hyper)
+            rows, x = min(end - top, GRADIENT_ROWS), a + top * stride
+            weight_gradient(net, layer, p, x, panel_stride, B, rows, dW, height)
+            nonfinite += update_panel(net, layer, p, top, top + rows, dW, height, hyper)
     return nonfinite
 
 
