@@ -482,7 +482,8 @@ def step_bounds(name: str, before: Any, after: Any, dtype: Any) -> dict[str, Any
 def _update(net: Any, at: Any, dW: Any, n: Any, rate: Any) -> Any:
     hyper = optimizer.hyperparameters(net, rate)
     fine = zeros(net.M, WIDTH_16)
-    return sum_lanes(optimizer.update_weights(net.M, at, net.slot_stride, dW, n, hyper, fine))
+    constants, stride = net.constants, net.slot_stride
+    return sum_lanes(optimizer.update_weights(net.M, at, stride, dW, n, hyper, constants, fine))
 
 
 def update(name: str, state: dict[str, np.ndarray], threshold: float = ref.TINY) -> tuple[Any, Any]:

@@ -57,6 +57,16 @@ def zero_block(typing_context: Any, A: Any, most: Any) -> Any:
 
 
 @intrinsic
+def zeros_like(typing_context: Any, block: Any) -> Any:
+    """Zeros of a block's type: a block that is handed on for its type alone takes no register."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return ir.Constant(ir.LiteralStructType(block.registers), None)
+
+    return block(block), codegen
+
+
+@intrinsic
 def block_rows(typing_context: Any, block: Any) -> Any:
     """How many rows a block has: a constant to the compiler."""
 

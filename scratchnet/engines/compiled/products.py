@@ -16,6 +16,7 @@ from scratchnet.engines.compiled.block import (
     rank1,
     store_block,
     zero_block,
+    zeros_like,
 )
 from scratchnet.engines.compiled.records import (
     BEGIN,
@@ -70,11 +71,12 @@ def tile(M, w, down, across, K, x, dx, z, dz, fresh, block):
 
     W_kt stands at w + k down + t across, X_kc at x + k dx + c, and Z_tc at z + t dz + c.
     """
+    sums = zeros_like(block)
     if not fresh:
-        block = load_block(M, z, dz, block)
+        sums = load_block(M, z, dz, block)
     for k in range(K):
-        block = rank1(M, w + k * down, across, x + k * dx, block)
-    store_block(M, z, dz, block)
+        sums = rank1(M, w + k * down, across, x + k * dx, sums)
+    store_block(M, z, dz, sums)
 
 
 @jitted

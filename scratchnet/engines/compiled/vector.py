@@ -125,6 +125,17 @@ def zeros(typing_context: Any, A: Any, width: Any) -> Any:
 
 
 @intrinsic
+def zero_register(typing_context: Any, A: Any) -> Any:
+    """The same, as wide as one register of the target."""
+    vector = Vector(A.dtype, target().register_bytes * 8 // A.dtype.bitwidth)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _map_registers(builder, vector, lambda kind: ir.Constant(kind, None))
+
+    return vector(A), codegen
+
+
+@intrinsic
 def lanes(typing_context: Any, like: Any) -> Any:
     """The number of lanes of a vector: a constant to the compiler."""
 
@@ -132,6 +143,21 @@ def lanes(typing_context: Any, like: Any) -> Any:
         return context.get_constant(types.int64, like.lanes)
 
     return types.int64(like), codegen
+
+
+@intrinsic
+def two_fit(typing_context: Any, x: Any) -> Any:
+    """Whether the target has registers for two vectors like x that are summed side by side: a
+    constant to the compiler. x86 multiplies what is in memory; others must load a row of weights.
+    """
+    chip, bits = target(), x.dtype.bitwidth
+    each = sum(-(-n * bits // (8 * chip.register_bytes)) for n in x.registers)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        needed = 2 * each + 2 if chip.is_x86 else 3 * each + 1
+        return context.get_constant(types.boolean, needed <= chip.registers)
+
+    return types.boolean(x), codegen
 
 
 @intrinsic
