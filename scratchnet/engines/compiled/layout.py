@@ -111,7 +111,7 @@ class Layout:
             "targets": rows * samples,
             "scores": 3 * samples,
             "scratch": threads * scratch,
-            "inputs": 0 if compressed else 2 * int(self.layers[0, r.ROWS]) * samples,
+            "inputs": 0 if compressed else int(self.layers[0, r.ROWS]) * samples,
         }
         last = self.layers[-2]
         self.numbers = int(last[r.DZ_TRANSPOSED] + last[r.COLUMNS] * samples)

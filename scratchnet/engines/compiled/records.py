@@ -105,7 +105,7 @@ class Net(NamedTuple):
     scores: int
     """Offset of each sample's weight in the loss, its loss, and 1 if its answer is right."""
     inputs: int
-    """Offset of inputs that are not compressed, as buffers: this batch's and the next one's."""
+    """Offset of inputs that are not compressed, as a buffer."""
     scratch: int
     """Offset of each thread's own numbers."""
     scratch_size: int
@@ -123,7 +123,6 @@ class BatchRun(NamedTuple):
     batch_size: int
     mean: bool
     """A batch's loss is the mean over its samples, else the sum."""
-    fused: bool
     losses: Any
     correct: Any
     progress: Any
