@@ -1,6 +1,7 @@
 """Benchmarks: measure one thing or all, then report.
 
-Results go to `benchmarks/results/NAME.json`, and `report` reads them from there. Peers that are not
+Results go to `benchmarks/results/MACHINE/NAME.json`, and `report` reads those of all machines from
+there. With `--cpu` the compiled engine is measured as on another processor. Peers that are not
 installed are named and left out.
 """
 
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from benchmarks import store
+from benchmarks import machine, store
 from benchmarks.arena import Arena
 from benchmarks.commands import accuracy, kernels, memory, predict, scaling, startup, train
 
@@ -22,7 +23,13 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer rounds, samples and peers.")]
 Peers = Annotated[list[str] | None, typer.Option("--peer", help="Only this peer; may be repeated.")]
-Results = Annotated[Path, typer.Option("--results", help="Folder of the JSON files.")]
+Results = Annotated[
+    Path, typer.Option("--results", help="Folder of the JSON files: in it one for each machine.")
+]
+Cpu = Annotated[
+    str | None,
+    typer.Option("--cpu", help="Compile for this CPU, as haswell (AVX2), instead of the host."),
+]
 
 MEASURED: dict[str, Callable[..., dict[str, Any]]] = {
     "train": train.run,
@@ -35,19 +42,21 @@ MEASURED: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def measure(names: list[str], quick: bool, results: Path, **options: Any) -> None:
+def measure(names: list[str], quick: bool, results: Path, cpu: str | None, **options: Any) -> None:
     """Run commands, each with its result written and its table shown; processes are shared."""
     from benchmarks.rendering import markdown
 
     try:
+        machine.compile_for(cpu)
+        folder = results / machine.machine_name()
         with Arena(Console(stderr=True)) as arena:
             for name in names:
                 arena.begin()
                 body = MEASURED[name](arena, quick, **options)
                 path = store.write(
-                    name, quick, body | arena.record(), results, any(options.values())
+                    name, quick, body | arena.record(), folder, any(options.values())
                 )
-                arena.say(f"written: {path.name}")
+                arena.say(f"written: {path.parent.name}/{path.name}")
                 print(markdown.table(store.read_file(path)) + "\n", flush=True)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
@@ -61,17 +70,23 @@ def _train(
         list[str] | None,
         typer.Option(help=f"One of {', '.join([*train.EXPERIMENTS, train.HUNDRED])}."),
     ] = None,
+    cpu: Cpu = None,
     results: Results = store.FOLDER,
 ) -> None:
     """Seconds of an epoch: the script's model and its variants."""
-    measure(["train"], quick, results, peers=peer, jobs=job)
+    measure(["train"], quick, results, cpu, peers=peer, jobs=job)
 
 
 def _as_measured(name: str) -> None:
     """A command without options of its own; its help is the first line of its module."""
 
-    def command(quick: Quick = False, peer: Peers = None, results: Results = store.FOLDER) -> None:
-        measure([name], quick, results, peers=peer)
+    def command(
+        quick: Quick = False,
+        peer: Peers = None,
+        cpu: Cpu = None,
+        results: Results = store.FOLDER,
+    ) -> None:
+        measure([name], quick, results, cpu, peers=peer)
 
     module = sys.modules[MEASURED[name].__module__]
     app.command(name, help=(module.__doc__ or "").partition("\n")[0])(command)
@@ -88,22 +103,23 @@ def _scaling(
     axis: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(scaling.AXES)}.")
     ] = None,
+    cpu: Cpu = None,
     results: Results = store.FOLDER,
 ) -> None:
     """Time over batch, width, depth, samples, density and threads."""
-    measure(["scaling"], quick, results, peers=peer, axes=axis)
+    measure(["scaling"], quick, results, cpu, peers=peer, axes=axis)
 
 
 @app.command("kernels")
-def _kernels(quick: Quick = False, results: Results = store.FOLDER) -> None:
+def _kernels(quick: Quick = False, cpu: Cpu = None, results: Results = store.FOLDER) -> None:
     """What each trick of the compiled engine buys."""
-    measure(["kernels"], quick, results)
+    measure(["kernels"], quick, results, cpu)
 
 
 @app.command("all")
-def _all(quick: Quick = False, results: Results = store.FOLDER) -> None:
+def _all(quick: Quick = False, cpu: Cpu = None, results: Results = store.FOLDER) -> None:
     """Everything, one after the other."""
-    measure(list(MEASURED), quick, results)
+    measure(list(MEASURED), quick, results, cpu)
 
 
 @app.command("report")

@@ -21,7 +21,6 @@ class Ablation(NamedTuple):
 ABLATIONS = (
     Ablation("flush", "denormal moments kept"),
     Ablation("zeros", "zero pixels computed like others"),
-    Ablation("fused", "update and next products in separate passes"),
     Ablation("aligned", "parameters off their cache lines"),
     Ablation("one_call", "Python back after each batch"),
 )

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +27,8 @@ from benchmarks.stats import summarise
 
 NOISY = 0.10
 """Spread of the control from which on a run is called noisy."""
+TARGET = "NUMBA_CPU_NAME"
+"""The variable that names the CPU that Numba compiles for; it reads it once."""
 PACKAGES = (
     "scratchnet",
     "numpy",
@@ -45,6 +50,38 @@ def cpus() -> int:
     return os.cpu_count() or 1
 
 
+def compile_for(cpu: str | None) -> None:
+    """Have Numba compile for another CPU of this architecture: here, and in peers started later.
+
+    Raises:
+        ValueError: for a name that LLVM does not know, which it would take for the oldest.
+    """
+    if cpu is None:
+        return
+    ask = (
+        "import llvmlite.binding as l, sys; l.initialize_native_target(); "
+        "l.Target.from_default_triple().create_target_machine(cpu=sys.argv[1])"
+    )
+    asked = subprocess.run([sys.executable, "-c", ask, cpu], capture_output=True, text=True)
+    if asked.returncode or asked.stderr:
+        raise ValueError(
+            f"cpu={cpu!r}: expected a name that LLVM knows, as haswell, znver3 or skylake-avx512, "
+            "of a processor whose instructions this one has."
+        )
+    os.environ |= {TARGET: cpu, "NUMBA_CPU_FEATURES": ""}
+
+
+def machine_name() -> str:
+    """The folder of this machine's results: its CPU, and what Numba compiles for if not for that.
+
+    Two machines of one kind share it: give one of them another `--results`.
+    """
+    words = f"{_cpu_model().replace('(R)', '')} {cpus()} threads"
+    if os.environ.get(TARGET):
+        words += f" as {os.environ[TARGET]}"
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
 def describe_machine() -> dict[str, Any]:
     """What belongs beside every number."""
     versions = {}
@@ -55,6 +92,7 @@ def describe_machine() -> dict[str, Any]:
             versions[package] = "not installed"
     return {
         "cpu": _cpu_model(),
+        "target": os.environ.get(TARGET, ""),
         "threads": cpus(),
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",

@@ -1,5 +1,7 @@
 """Results as JSON files: raw samples and the environment that they came from.
 
+Each machine has a folder of its own, `results/MACHINE/`, so that none overwrites another's.
+
 Numbers are kept to five digits, so that files stay small enough to commit. `rendering/` reads them.
 """
 
@@ -80,3 +82,8 @@ def read(command: str, folder: Path = FOLDER) -> dict[str, Any] | None:
         if (folder / name).exists():
             return read_file(folder / name)
     return None
+
+
+def machines(folder: Path = FOLDER) -> dict[str, Path]:
+    """The folders with results in them, by their machines' names."""
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/*.json"))}

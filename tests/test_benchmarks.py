@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import oracle, stats, store
+from benchmarks import __main__ as main
+from benchmarks import machine, oracle, stats, store
 from benchmarks.arena import Arena, fastest, train_turn
 from benchmarks.commands.train import starts, steady
 from benchmarks.contestants import ENTRIES, Contestant, as_called, chosen, words
@@ -351,7 +353,7 @@ def row(name, seconds, **more):
 
 @pytest.fixture
 def results(tmp_path):
-    """A folder with one result as `train` writes it."""
+    """A machine's folder with one result as `train` writes it."""
     job = {
         "words": "the net",
         "job": BenchmarkJob().to_json(),
@@ -374,8 +376,8 @@ def results(tmp_path):
         "data": "MNIST",
         "left_out": [{"name": "PyTorch", "why": "missing: torch", "job": ""}],
     }
-    store.write("train", False, body, tmp_path)
-    return tmp_path
+    store.write("train", False, body, tmp_path / "a-chip")
+    return tmp_path / "a-chip"
 
 
 def test_a_result_comes_back_as_it_was_written(results):
@@ -401,29 +403,94 @@ def test_the_table_says_everything_that_belongs_beside_a_number(results):
 
 def test_the_readme_is_rewritten_between_its_markers_only(results, capsys):
     readme = results / "README.md"
-    readme.write_text("above\n<!-- benchmark:train -->\nthe last one\n<!-- /benchmark -->\nbelow\n")
-    write.everything(results, None, readme, ["train", "predict"])
+    readme.write_text(
+        "above\n<!-- benchmark:a-chip/train -->\nthe last one\n<!-- /benchmark -->\nbelow\n"
+    )
+    write.everything(results.parent, None, readme, ["train", "predict"])
     text = readme.read_text()
-    assert text.startswith("above\n<!-- benchmark:train -->\n| the net")
+    assert text.startswith("above\n<!-- benchmark:a-chip/train -->\n| the net")
     assert text.endswith("<!-- /benchmark -->\nbelow\n") and "the last one" not in text
-    write.everything(results, None, readme, ["train"])
+    write.everything(results.parent, None, readme, ["train"])
     assert readme.read_text() == text
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nothing", "has none of <!-- benchmark:train -->"),
-        ("<!-- benchmark:train -->\n", "Put it on a line below"),
-        ("<!-- benchmark:train --> <!-- benchmark:train -->", "2 lines"),
+        ("nothing", "has none of <!-- benchmark:a-chip/train -->"),
+        ("<!-- benchmark:a-chip/train -->\n", "Put it on a line below"),
+        ("<!-- benchmark:a-chip/train --> <!-- benchmark:a-chip/train -->", "2 lines"),
     ],
 )
 def test_a_missing_marker_is_an_error_with_its_remedy(results, text, message):
     readme = results / "README.md"
     readme.write_text(text)
     with pytest.raises(ValueError, match=message):
-        write.everything(results, None, readme, ["train"])
+        write.everything(results.parent, None, readme, ["train"])
     assert readme.read_text() == text
+
+
+def test_machines_stand_side_by_side(results):
+    """Another machine's result, of which the last row is missing, beside the first one's."""
+    record = store.read("train", results)
+    record["environment"] |= {"cpu": "another", "target": "haswell"}
+    rows = record["jobs"]["mnist"]["rows"]
+    rows[2]["rounds"] = [[9.0, 0.1, 0.1]]
+    rows.append(row("scratchnet, compiled, 2 threads", 0.08))
+    store.write("train", True, record | {"quick": True}, results.parent / "another")
+    readme = results / "README.md"
+    marks = "benchmark:a-chip/epoch", "benchmark:machines", "benchmark:another/train"
+    readme.write_text("".join(f"<!-- {mark} -->\n<!-- /benchmark -->\n" for mark in marks))
+    write.everything(results.parent, None, readme, ["train"])
+    text = readme.read_text()
+    assert "| a chip | 2.00 | 0.0500 (0.0500 to 0.0500) | 40 x |  |  |" in text
+    ours = "0.100 (0.100 to 0.100) | 20 x | 0.0800 (0.0800 to 0.0800) | 25 x |"
+    assert f"| another, compiled for haswell, quick run | 2.00 | {ours}" in text
+    assert "train --quick --cpu haswell`" in text
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """An environment of our own to change: what is set in it is gone afterwards."""
+    for name in (machine.TARGET, "NUMBA_CPU_FEATURES"):
+        monkeypatch.setenv(name, "")
+    return os.environ
+
+
+def test_another_cpus_results_have_a_folder_of_their_own(environment, tmp_path, monkeypatch):
+    """And what is measured runs where Numba compiles for that CPU, with nothing of this one's."""
+
+    class Idle(Arena):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def record(self):
+            return {"environment": machine.describe_machine()}
+
+    def measured(arena, quick):
+        return {"seen": [environment[machine.TARGET], environment["NUMBA_CPU_FEATURES"]]}
+
+    monkeypatch.setattr(main, "Arena", Idle)
+    monkeypatch.setattr(markdown, "table", str)
+    monkeypatch.setitem(main.MEASURED, "train", measured)
+    for cpu in (None, "haswell"):
+        environment["NUMBA_CPU_FEATURES"] = "+avx512f"
+        main.measure(["train"], False, tmp_path, cpu)
+    here, other = sorted(store.machines(tmp_path).values())
+    assert other.name == f"{here.name}-as-haswell"
+    record = store.read("train", other)
+    assert (record["seen"], record["environment"]["target"]) == (["haswell", ""], "haswell")
+    record = store.read("train", here)
+    assert (record["seen"], record["environment"]["target"]) == (["", "+avx512f"], "")
+
+
+def test_a_cpu_that_does_not_exist_is_an_error(environment):
+    with pytest.raises(ValueError, match=r"cpu='hazwell': expected a name that LLVM knows"):
+        machine.compile_for("hazwell")
+    assert environment[machine.TARGET] == ""
 
 
 def test_no_results_is_an_error_with_its_remedy(tmp_path):

@@ -359,7 +359,7 @@ def test_threads_that_lag_are_left_behind(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])
-@pytest.mark.parametrize("switch", ["zeros", "fused", "aligned", "one_call"])
+@pytest.mark.parametrize("switch", ["zeros", "aligned", "one_call"])
 def test_bits_do_not_depend_on_switches(dtype: Any, switch: str) -> None:
     plan = make_plan(*MNIST_LIKE, dtype)
     X, y = draw_data(plan, 300)

@@ -482,7 +482,8 @@ def step_bounds(name: str, before: Any, after: Any, dtype: Any) -> dict[str, Any
 def _update(net: Any, at: Any, dW: Any, n: Any, rate: Any) -> Any:
     hyper = optimizer.hyperparameters(net, rate)
     fine = zeros(net.M, WIDTH_16)
-    return sum_lanes(optimizer.update_weights(net.M, at, net.slot_stride, dW, n, hyper, fine))
+    constants, stride = net.constants, net.slot_stride
+    return sum_lanes(optimizer.update_weights(net.M, at, stride, dW, n, hyper, constants, fine))
 
 
 def update(name: str, state: dict[str, np.ndarray], threshold: float = ref.TINY) -> tuple[Any, Any]:
@@ -645,9 +646,14 @@ def test_one_step_of_a_session_is_the_references(name: str, outputs: int, dtype:
 
 
 @numba.njit
-def _first_layer(net: Any, samples: Any, work: Any, rate: Any) -> Any:
+def _multiply(net: Any, samples: Any, order: Any, at: Any, B: Any) -> Any:
+    step.multiply_first_layer(net, samples, order, at, B, records.ZERO, records.ONE)
+
+
+@numba.njit
+def _learn(net: Any, samples: Any, order: Any, at: Any, B: Any, rate: Any) -> Any:
     hyper = optimizer.hyperparameters(net, rate)
-    return step.first_layer(net, samples, work, hyper, records.ZERO, records.ONE)
+    return step.learn_first_layer(net, samples, order, at, B, hyper, records.ZERO, records.ONE)
 
 
 class FirstLayer:
@@ -679,9 +685,7 @@ class FirstLayer:
 
     def forward(self, order: np.ndarray, first: int, B: int) -> np.ndarray:
         """Z of samples order[first : first + B], the chunks' sums added."""
-        zero = np.int64(0)
-        work = order, zero, zero, np.int64(first), np.int64(B), zero
-        assert _first_layer(self.net, self.samples, work, 0.0) == 0
+        _multiply(self.net, self.samples, order, first, B)
         size = self.layout.layers[0, records.DZ] - self.layout.layers[0, records.Z]
         sums = np.zeros((B, self.columns), Exact)
         for chunk in range(records.CHUNKS):
@@ -691,12 +695,11 @@ class FirstLayer:
 
     def learn(self, order: np.ndarray, first: int, dZ: np.ndarray, rate: float) -> Any:
         """Changes the weights by -rate X^T dZ for samples order[first : first + len(dZ)]."""
-        at, B, zero = self.layout.layers[0, records.DZ_TRANSPOSED], len(dZ), np.int64(0)
+        at, B = self.layout.layers[0, records.DZ_TRANSPOSED], len(dZ)
         rows = self.net.M[at : at + B * self.columns].reshape(B, self.columns)
         rows[:] = 0
         rows[:, : self.outputs] = dZ
-        work = order, np.int64(first), np.int64(B), zero, zero, zero
-        return _first_layer(self.net, self.samples, work, rate)
+        return _learn(self.net, self.samples, order, first, B, rate)
 
 
 def draw_sparse(kind: Any, N: int, inputs: int, density: float, seed: int = 0) -> np.ndarray:

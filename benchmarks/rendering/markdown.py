@@ -6,11 +6,11 @@ table stand the machine, the settings, what was left out, and a warning if the m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from benchmarks.commands.train import HUNDRED, starts, steady
-from benchmarks.contestants import words
+from benchmarks.contestants import compiled_contestant, words
 from benchmarks.stats import FiveNumbers, pooled, significant, summarise
 
 Record = dict[str, Any]
@@ -48,7 +48,8 @@ def footnotes(record: Record) -> str:
     lines = [
         f"{record['when']}; {e['cpu']}, {e['threads']} threads, Python {e['python']}; {versions}. "
         f"Data: {record['data']}. Command: `python -m benchmarks {record['command']}"
-        f"{' --quick' if record['quick'] else ''}`."
+        f"{' --quick' if record['quick'] else ''}"
+        f"{' --cpu ' + e['target'] if e.get('target') else ''}`."
     ]
     if control["noisy"]:
         lines.append(
@@ -125,6 +126,24 @@ def epoch_table(record: Record) -> str:
     ]
     head = [job["words"], "s/epoch (quartiles)", "against Keras as called"]
     return "\n\n".join([markdown(head, rows), footnotes(record)])
+
+
+def machines_table(records: Mapping[str, Record]) -> str:
+    """The main job on every machine; each ratio is of one run."""
+    rows, most = [], max(record["environment"]["threads"] for record in records.values())
+    for record in records.values():
+        e = record["environment"]
+        found = {r["name"]: summarise(steady(r["rounds"])) for r in record["jobs"]["mnist"]["rows"]}
+        baseline = found.get(BASELINE)
+        row = [e["cpu"] + (f", compiled for {e['target']}" if e.get("target") else "")]
+        row[0] += ", quick run" * record["quick"]
+        row.append(significant(baseline.median) if baseline else "")
+        for threads in (1, e["threads"] if e["threads"] > 1 else 0):
+            ours = found.get(compiled_contestant(threads).name)
+            row += [median_and_quartiles(ours), speedup(baseline, ours)] if ours else ["", ""]
+        rows.append(row)
+    head = ["s/epoch", BASELINE, "compiled, 1 thread", "", f"compiled, {most} threads", ""]
+    return markdown(head, rows)
 
 
 def search_note(searches: list[Record]) -> str:

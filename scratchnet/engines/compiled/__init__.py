@@ -5,19 +5,17 @@ BLAS already, and activations and losses must take complex numbers for the gradi
 `fused` trains whole epochs in one compiled call, and predicts whole data sets in a few. The way in
 is `session.py`; `layout.py` says where numbers stand and `records.py` what kernels are told;
 `step.py` is the loop over batches, which calls `threads.py`, `products.py`, `sparse.py`,
-`elementwise.py` and `optimizer.py`; all of these are written in the SIMD vectors of `vector.py`,
-and `cache.py` keeps what is compiled.
+`elementwise.py` and `optimizer.py`; all of these are written in the SIMD vectors of `vector.py` and
+the register blocks of `block.py`, which `target.py` shapes; `cache.py` keeps what is compiled.
 
 What was changed against the reference; `python -m benchmarks kernels` measures an epoch of MNIST
-with each of the first five turned off (`session.Switches`), and docs/speed.md shows what came out:
+with each of the first four turned off (`session.Switches`), and docs/speed.md shows what came out:
 
 - First moments below 1e-30 are 0 (`flush`): denormal numbers cost a hundred times a normal one, and
   grow common after some epochs. The reference does it too.
 - Inputs that are 0 are left out of both products of the first layer (`zeros`): of an image of MNIST
   four pixels in five.
 - Python is left once for many batches, not a dozen times for each (`one_call`).
-- Gradient, optimizer and the next batch's products for a block of inputs follow one another while
-  its weights are in the cache (`fused`).
 - Parameters and moments begin at multiples of 64 bytes, in rows of whole registers (`aligned`).
 
 Without a switch: Adam takes a reciprocal refined from an estimate, because a core has a single
@@ -26,14 +24,16 @@ divider; it is bound then by the second-level cache, so that 50 weights take 3 1
 because samples in random order are waited for: the next batch is prefetched, without a loop, since
 a loop of unpredictable length costs more than it brings. Two samples stand side by side in the
 sparse product, as one sum alone waits for each of its additions. Between layers samples are lanes,
-squares of 16 x 16 numbers are transposed in registers, and a broadcast weight serves two groups of
-samples. Threads divide what is above the first layer only where it is large: small layers take
-longer to divide than to compute.
+squares of 16 x 16 numbers are transposed in registers, and dense products keep their sums in half
+of the registers that the processor has. Threads divide what is above the first layer only where it
+is large: small layers take longer to divide than to compute.
 
-What did not help: to copy a batch's samples to where they are used one after the other (it costs
-what it saves), to find codes for floats of few values (likewise), smaller blocks (each begins anew
-for every sample), the square root from an estimate (the two ports that multiply are busy already),
-other distances between moments, huge pages, the next sample's entries in the first-level cache.
+What did not help: the next batch's products with a block of weights while it is in the cache from
+its update (on either kind of processor, at any width), to copy a batch's samples to where they are
+used one after the other (it costs what it saves), to find codes for floats of few values
+(likewise), smaller blocks (each begins anew for every sample), the square root from an estimate
+(the two ports that multiply are busy already), other distances between moments, huge pages, the
+next sample's entries in the first-level cache.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from numba import njit
 from numba.core import event
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from scratchnet.engines.compiled.target import identity
+
 log = logging.getLogger("scratchnet")
 CHECKSUM_BYTES = hashlib.sha256().digest_size
 
@@ -169,14 +171,16 @@ class CheckedCache(FunctionCache):
 # --- compiling, once ------------------------------------------------------------------------------
 
 _SOURCES = sorted(Path(__file__).parent.glob("*.py"))
-_DIGEST = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()[:16]
+_WHAT = [*(source.read_bytes() for source in _SOURCES), *(part.encode() for part in identity())]
+_DIGEST = hashlib.sha256(b"".join(_WHAT)).hexdigest()[:16]
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """`function` compiled without Python's lock, kept on disk where there is a place for it.
 
     Numba finds what it kept by the function's name, and looks for changes in that function's own
-    file alone: so the name has a digest of all sources. What was kept of others stays on disk.
+    file alone: so the name has a digest of all sources, and of the processor that they are compiled
+    for, so that no two of these write one file. What was kept of others stays on disk.
     """
     function.__qualname__ = f"{function.__name__}-{_DIGEST}"
     dispatcher = njit(nogil=True, _nrt=False, error_model="numpy")(function)

@@ -88,7 +88,8 @@ class Layout:
         stride = 2 * 64 // self.dtype.itemsize
         samples = round_up(batch, stride)
         after = parameters * (1 + len(self.slots)) + 8 * 64  # a tile may read beyond the last row
-        scratch = (max(int(np.diff(self.blocks).max()), r.GRADIENT_ROWS) + 8) * 64 + 64
+        gradients = (int(np.diff(self.blocks).max()) + 8) * 64
+        scratch = gradients + (r.GRADIENT_ROWS + 8) * 64 + 64
         rows = self._lay_out_buffers(after, samples)
         # Threads divide what is above the first layer only where that pays for meeting.
         upper = sum(int(row[r.ROWS] * row[r.COLUMNS]) for row in self.layers[1:-1])
@@ -100,6 +101,7 @@ class Layout:
             "panel_stride": rows * stride,
             "padded_batch": samples,
             "scratch_size": scratch,
+            "gradients": gradients,
             "compressed": compressed,
             "parallel_upper_layers": threads > 1 and upper * batch > PARALLEL_WORK,
         }
@@ -109,7 +111,7 @@ class Layout:
             "targets": rows * samples,
             "scores": 3 * samples,
             "scratch": threads * scratch,
-            "inputs": 0 if compressed else 2 * int(self.layers[0, r.ROWS]) * samples,
+            "inputs": 0 if compressed else int(self.layers[0, r.ROWS]) * samples,
         }
         last = self.layers[-2]
         self.numbers = int(last[r.DZ_TRANSPOSED] + last[r.COLUMNS] * samples)

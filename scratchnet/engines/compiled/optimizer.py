@@ -20,7 +20,7 @@ from scratchnet.engines.compiled.records import (
     jitted,
 )
 from scratchnet.engines.compiled.vector import (
-    WIDTH_16,
+    broadcast,
     fabs,
     fma,
     lanes,
@@ -32,7 +32,7 @@ from scratchnet.engines.compiled.vector import (
     sum_lanes,
     where_ge,
     where_lt,
-    zeros,
+    zero_register,
 )
 
 SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD, RMSPROP, RMSPROP_MOMENTUM = range(7)
@@ -77,9 +77,8 @@ OPTIMIZERS: dict[str, Callable[[Mapping[str, Any]], Rule]] = {
 
 @jitted
 def hyperparameters(net, rate):
-    """What `update_weights` is told: the optimizer, this batch's rate, and the net's constants."""
-    c = net.constants
-    return net.optimizer, c.dtype.type(rate), c[0], c[1], c[2], c[3], c[4], c[5]
+    """What `update_weights` is told of this batch: the optimizer, and its rate."""
+    return net.optimizer, net.constants.dtype.type(rate)
 
 
 @jitted
@@ -89,41 +88,45 @@ def maximum(x, y):
 
 
 @jitted
-def rmsprop_step(M, i, slot_stride, g, hyper):
-    """What `rmsprop` of the reference takes off the weights at i; their slots are moved on."""
-    code, rate, rho, one_minus_rho, epsilon, momentum, m_threshold, v_threshold = hyper
-    zero, share = splat(0.0, g), g * splat(one_minus_rho, g)
-    v = fma(load(M, i + slot_stride, g), splat(rho, g), g * share)
-    store(M, i + slot_stride, where_lt(v, splat(v_threshold, g), zero, v))
+def rmsprop_step(M, i, slot_stride, g, hyper, c):
+    """What `rmsprop` of the reference takes off the weights at i; their slots are moved on.
+
+    Constants are read where they are needed: there are more than registers to keep them in.
+    """
+    code, rate = hyper
+    zero, share = splat(0.0, g), g * broadcast(c, 1, g)
+    v = fma(load(M, i + slot_stride, g), broadcast(c, 0, g), g * share)
+    store(M, i + slot_stride, where_lt(v, broadcast(c, 5, g), zero, v))
     last = i + 2 * slot_stride
     carried = code == RMSPROP_MOMENTUM or code == RMSPROP_MOMENTUM + CENTERED
     if code >= RMSPROP + CENTERED:
         at = last + slot_stride if carried else last
-        mean = fma(load(M, at, g), splat(rho, g), share)
-        store(M, at, where_lt(fabs(mean), splat(m_threshold, g), zero, mean))
+        mean = fma(load(M, at, g), broadcast(c, 0, g), share)
+        store(M, at, where_lt(fabs(mean), broadcast(c, 4, g), zero, mean))
         v = fma(-mean, mean, v)
-    step = g * splat(rate, g) * reciprocal(sqrt(v + splat(epsilon, g)))
+    step = g * splat(rate, g) * reciprocal(sqrt(v + broadcast(c, 2, g)))
     if carried:
-        step = fma(load(M, last, g), splat(momentum, g), step)
-        store(M, last, where_lt(fabs(step), splat(m_threshold, g), zero, step))
+        step = fma(load(M, last, g), broadcast(c, 3, g), step)
+        store(M, last, where_lt(fabs(step), broadcast(c, 4, g), zero, step))
     return step
 
 
 @jitted
-def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
+def update_weights(M, at, slot_stride, dW, n, hyper, c, nonfinite):
     """One optimizer step on n weights from `at` on, as `sgd` and `adam` of the reference; clears
     their gradient. `nonfinite` becomes NaN with the first weight that is not finite."""
-    code, rate, c1, c2, epsilon, momentum, m_threshold, v_threshold = hyper
+    code, rate = hyper
+    c1, c2, epsilon, momentum, v_threshold = c[0], c[1], c[2], c[3], c[5]
     zero = splat(0.0, nonfinite)
     for i in range(at, at + n, lanes(nonfinite)):
         w, g = load(M, i, nonfinite), load(M, dW + i - at, nonfinite)
         store(M, dW + i - at, zero)
         if code >= RMSPROP:
-            w = w - rmsprop_step(M, i, slot_stride, g, hyper)
+            w = w - rmsprop_step(M, i, slot_stride, g, hyper, c)
         elif code >= ADAM:
             m, v = load(M, i + slot_stride, nonfinite), load(M, i + 2 * slot_stride, nonfinite)
             m = fma(g - m, splat(c1, g), m)
-            m = where_lt(fabs(m), splat(m_threshold, g), zero, m)
+            m = where_lt(fabs(m), broadcast(c, 4, g), zero, m)
             v = fma(fma(g, g, -v), splat(c2, g), v)
             v = where_lt(v, splat(v_threshold, g), zero, v)
             store(M, i + slot_stride, m)
@@ -150,20 +153,20 @@ def update_weights(M, at, slot_stride, dW, n, hyper, nonfinite):
 def update_panel(net, layer, p, top, bottom, dW, height, hyper):
     """The optimizer on rows top to bottom of a panel, four at a time: so parts of registers are
     whole ones. Returns NaN if a weight is not finite then, else 0."""
-    M, slot_stride, rows = net.M, net.slot_stride, net.layers[layer, ROWS]
+    M, slot_stride, rows, c = net.M, net.slot_stride, net.layers[layer, ROWS], net.constants
     start, full, tail = (
         net.panels[p, START],
         net.panels[p, FULL_COLUMNS],
         net.panels[p, TAIL_COLUMNS],
     )
-    nonfinite, i = zeros(M, WIDTH_16), top
+    nonfinite, i = zero_register(M), top
     while i < bottom:
         n = np.int64(0)
         while i + n < bottom and (layer or net.active[(i + n) // 4]):
             n += 4
         at, g = start + i * full, dW + (i - top) * full
-        nonfinite = update_weights(M, at, slot_stride, g, n * full, hyper, nonfinite)
+        nonfinite = update_weights(M, at, slot_stride, g, n * full, hyper, c, nonfinite)
         at, g = start + rows * full + i * tail, dW + height * full + (i - top) * tail
-        nonfinite = update_weights(M, at, slot_stride, g, n * tail, hyper, nonfinite)
+        nonfinite = update_weights(M, at, slot_stride, g, n * tail, hyper, c, nonfinite)
         i += n + 4
     return sum_lanes(nonfinite)

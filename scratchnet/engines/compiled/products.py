@@ -1,41 +1,53 @@
-"""Products of dense matrices: register tiles over batches whose samples are lanes.
+"""Products of dense matrices: one micro-kernel for forward, backward and the weights' gradient.
 
-A weight that is broadcast serves two groups of samples. A sum's terms are added in the order of
-their index, whatever the number of threads. `pack_inputs` transposes samples, which come as rows.
+`tile` keeps a block of sums in registers. Forward and backward their columns are samples, for the
+gradient they are outputs. A sum's terms are added in the order of their index, whatever the block's
+shape and the number of threads. `pack_inputs` transposes samples, which come as rows.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, no-any-return"
 
 from __future__ import annotations
 
+from scratchnet.engines.compiled.block import (
+    block_columns,
+    block_rows,
+    load_block,
+    rank1,
+    store_block,
+    zero_block,
+    zeros_like,
+)
 from scratchnet.engines.compiled.records import (
     BEGIN,
     BIAS,
+    COLUMNS,
     DZ,
+    DZ_TRANSPOSED,
     END,
+    FIRST_OUTPUT,
     FIRST_STRIP,
+    FULL_COLUMNS,
     INPUTS,
     ONE,
     OUTPUTS,
     ROWS,
-    TILE,
+    TAIL_COLUMNS,
+    ZERO,
     inlined,
     jitted,
 )
 from scratchnet.engines.compiled.vector import (
+    WIDTH_4,
     WIDTH_16,
     WIDTH_32,
     WIDTH_52,
     WIDTH_64,
-    broadcast,
-    fma,
     lanes,
-    load,
     load_converted,
     load_scalar,
     splat,
     store,
-    store_row,
     transpose,
     zeros,
 )
@@ -53,25 +65,34 @@ def dispatch_width(kernel, M, width, arguments):
         kernel(M, arguments, zeros(M, WIDTH_16))
 
 
+@inlined
+def tile(M, w, down, across, K, x, dx, z, dz, fresh, block):
+    """The micro-kernel: Z_tc += sum_k W_kt X_kc for the rows t and columns c of a block.
+
+    W_kt stands at w + k down + t across, X_kc at x + k dx + c, and Z_tc at z + t dz + c.
+    """
+    sums = zeros_like(block)
+    if not fresh:
+        sums = load_block(M, z, dz, block)
+    for k in range(K):
+        sums = rank1(M, w + k * down, across, x + k * dx, sums)
+    store_block(M, z, dz, sums)
+
+
 @jitted
-def weight_gradient(M, arguments, like):
-    """dW_io = sum_b A_ib dZ_bo for four inputs, the first at x, into four rows from `row` on."""
-    x, panel_stride, d, columns, B, dW, row, rows = arguments
-    zero, n = splat(0.0, like), 2 * lanes(zeros(M, WIDTH_16))
-    g0, g1, g2, g3 = zero, zero, zero, zero
-    for first in range(0, B, n):
-        for b in range(x, x + min(n, B - first)):
-            dz = load(M, d, like)
-            g0 = fma(broadcast(M, b, like), dz, g0)
-            g1 = fma(broadcast(M, b + n, like), dz, g1)
-            g2 = fma(broadcast(M, b + 2 * n, like), dz, g2)
-            g3 = fma(broadcast(M, b + 3 * n, like), dz, g3)
-            d += columns
-        x += panel_stride
-    store_row(M, dW, row, rows, g0)
-    store_row(M, dW, row + 1, rows, g1)
-    store_row(M, dW, row + 2, rows, g2)
-    store_row(M, dW, row + 3, rows, g3)
+def tile_samples(M, w, down, across, K, x, x_stride, z, z_stride, first, end, fresh, like):
+    """`tile` whose columns are samples: those of groups `first` to `end`, in buffers at x and z."""
+    wide, narrow, n = zero_block(M, WIDTH_32), zero_block(M, WIDTH_16), lanes(like)
+    row, at = 2 * n, first * n
+    while at < end * n:
+        x_at, z_at = x + at // row * x_stride + at % row, z + at // row * z_stride + at % row
+        columns = block_columns(wide)
+        if at % columns == 0 and at + columns <= end * n:
+            tile(M, w, down, across, K, x_at, row, z_at, row, fresh, wide)
+        else:
+            columns = block_columns(narrow)
+            tile(M, w, down, across, K, x_at, row, z_at, row, fresh, narrow)
+        at += columns
 
 
 @jitted
@@ -82,58 +103,44 @@ def group_offset(group, panel_stride, n):
 
 
 @jitted
-def tile(M, w, down, across, a, K, z, stride, fresh, like):
-    """Z_t += sum_k W[w + t * across + k * down] A_k for eight t, k from first to last."""
-    zero = splat(0.0, like)
-    z0, z1, z2, z3, z4, z5, z6, z7 = zero, zero, zero, zero, zero, zero, zero, zero
-    if not fresh:
-        z0, z1 = load(M, z, like), load(M, z + stride, like)
-        z2, z3 = load(M, z + 2 * stride, like), load(M, z + 3 * stride, like)
-        z4, z5 = load(M, z + 4 * stride, like), load(M, z + 5 * stride, like)
-        z6, z7 = load(M, z + 6 * stride, like), load(M, z + 7 * stride, like)
-    for k in range(K):
-        x, c = load(M, a + k * stride, like), w + k * down
-        z0 = fma(broadcast(M, c, like), x, z0)
-        z1 = fma(broadcast(M, c + across, like), x, z1)
-        z2 = fma(broadcast(M, c + 2 * across, like), x, z2)
-        z3 = fma(broadcast(M, c + 3 * across, like), x, z3)
-        z4 = fma(broadcast(M, c + 4 * across, like), x, z4)
-        z5 = fma(broadcast(M, c + 5 * across, like), x, z5)
-        z6 = fma(broadcast(M, c + 6 * across, like), x, z6)
-        z7 = fma(broadcast(M, c + 7 * across, like), x, z7)
-    store(M, z, z0)
-    store(M, z + stride, z1)
-    store(M, z + 2 * stride, z2)
-    store(M, z + 3 * stride, z3)
-    store(M, z + 4 * stride, z4)
-    store(M, z + 5 * stride, z5)
-    store(M, z + 6 * stride, z6)
-    store(M, z + 7 * stride, z7)
+def tile_rows(M, x, x_stride, B, d, columns, dW, stride, rows, block):
+    """dW_io = sum_b A_ib dZ_bo for as many outputs as a block has columns, a pair of groups after
+    the other. Of A, `rows` rows of a buffer from x on; dW may be written to a whole block."""
+    n = 2 * lanes(zeros(M, WIDTH_16))
+    for i in range(0, rows, block_rows(block)):
+        for b in range(0, B, n):
+            a, dz = x + i * n + b // n * x_stride, d + b * columns
+            tile(M, a, ONE, n, min(n, B - b), dz, columns, dW + i * stride, stride, b == 0, block)
 
 
 @jitted
-def tile_groups(M, w, down, across, a, a_stride, K, z, z_stride, first, end, fresh, like):
-    """`tile` for groups `first` to `end`, two at a time where both are wanted."""
-    n, g = lanes(like), first
-    while g < end:
-        x, to = a + group_offset(g, a_stride, n), z + group_offset(g, z_stride, n)
-        if g % 2 == 0 and g + 1 < end:
-            tile(M, w, down, across, x, K, to, 2 * n, fresh, zeros(M, WIDTH_32))
-            g += 1
+def weight_gradient(net, layer, p, x, x_stride, B, rows, dW, height):
+    """A panel's part of dW = A^T dZ, for `rows` inputs from the buffer's row at x on."""
+    M, columns, full = net.M, net.layers[layer, COLUMNS], net.panels[p, FULL_COLUMNS]
+    d = net.layers[layer, DZ_TRANSPOSED] + net.panels[p, FIRST_OUTPUT]
+    wide, narrow, part = zero_block(M, WIDTH_32), zero_block(M, WIDTH_16), zero_block(M, WIDTH_4)
+    c = ZERO
+    while c < full:
+        if c + block_columns(wide) <= full:
+            tile_rows(M, x, x_stride, B, d + c, columns, dW + c, full, rows, wide)
+            c += block_columns(wide)
         else:
-            tile(M, w, down, across, x, K, to, 2 * n, fresh, like)
-        g += 1
+            tile_rows(M, x, x_stride, B, d + c, columns, dW + c, full, rows, narrow)
+            c += block_columns(narrow)
+    if net.panels[p, TAIL_COLUMNS]:
+        tail = net.panels[p, TAIL_COLUMNS]
+        tile_rows(M, x, x_stride, B, d + c, columns, dW + height * full, tail, rows, part)
 
 
 @jitted
 def dense_forward(net, layer, top, K, a, a_stride, z, first, end, fresh, like):
     """Z += A W over K rows of W from `top` on, A the buffer at a, for groups `first` to `end`."""
+    tile_outputs, z_stride = block_rows(zero_block(net.M, WIDTH_32)), net.panel_stride
     for s in range(net.layers[layer, FIRST_STRIP], net.layers[layer + 1, FIRST_STRIP]):
         start, down, left, right = net.strips[s]
-        for o in range(left, min(right, net.layers[layer, OUTPUTS]), TILE):
+        for o in range(left, min(right, net.layers[layer, OUTPUTS]), tile_outputs):
             w, to = start + top * down + o - left, z + o * 2 * lanes(like)
-            z_stride = net.panel_stride
-            tile_groups(net.M, w, down, ONE, a, a_stride, K, to, z_stride, first, end, fresh, like)
+            tile_samples(net.M, w, down, ONE, K, a, a_stride, to, z_stride, first, end, fresh, like)
 
 
 @jitted
@@ -141,14 +148,14 @@ def dense_backward_input(net, layer, first, end, like):
     """dX = dZ W^T of an upper layer, into the gradient of the layer below."""
     stride, panel_stride, strip = 2 * lanes(like), net.panel_stride, net.layers[layer, FIRST_STRIP]
     d, below = net.layers[layer, DZ], net.layers[layer - 1, DZ]
-    for i in range(0, net.layers[layer, INPUTS], TILE):
+    for i in range(0, net.layers[layer, INPUTS], block_rows(zero_block(net.M, WIDTH_32))):
         for s in range(strip, net.layers[layer + 1, FIRST_STRIP]):
             start, down, left, right = net.strips[s]
             K, w = min(right, net.layers[layer, OUTPUTS]) - left, start + i * down
             dz, to = d + left * stride, below + i * stride
             fresh = s == strip
-            tile_groups(
-                net.M, w, ONE, down, dz, panel_stride, K, to, panel_stride, first, end, fresh, like
+            tile_samples(
+                net.M, w, ONE, down, K, dz, panel_stride, to, panel_stride, first, end, fresh, like
             )
 
 

@@ -35,8 +35,6 @@ GRADIENT_ROWS = 64
 """Rows whose gradients are held, where inputs are dense, until the optimizer sees them."""
 GROUPS_PER_PASS = 8
 """Groups of samples that go forward and backward together, so that their buffers stay cached."""
-TILE = 8
-"""Outputs (or inputs) of a register tile in the upper layers."""
 PREFETCH_ENTRIES = 96
 """Entries of a block that are prefetched a batch ahead."""
 EPSILON = 1e-7
@@ -107,11 +105,14 @@ class Net(NamedTuple):
     scores: int
     """Offset of each sample's weight in the loss, its loss, and 1 if its answer is right."""
     inputs: int
-    """Offset of inputs that are not compressed, as buffers: this batch's and the next one's."""
+    """Offset of inputs that are not compressed, as a buffer."""
     scratch: int
     """Offset of each thread's own numbers."""
     scratch_size: int
     """How many of its own a thread has."""
+    gradients: int
+    """Of these, where gradients from dense inputs begin: whole blocks are written, and what stands
+    before, gradients from compressed inputs, is to be 0 where it is not in use."""
 
 
 class BatchRun(NamedTuple):
@@ -122,7 +123,6 @@ class BatchRun(NamedTuple):
     batch_size: int
     mean: bool
     """A batch's loss is the mean over its samples, else the sum."""
-    fused: bool
     losses: Any
     correct: Any
     progress: Any

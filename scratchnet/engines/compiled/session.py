@@ -200,8 +200,6 @@ class Switches(NamedTuple):
     """First moments below 1e-30, and second ones that epsilon hides, are 0: no denormal numbers."""
     zeros: bool = True
     """Inputs that are 0 cost nothing."""
-    fused: bool = True
-    """The next batch's products while the new weights are in the cache."""
     aligned: bool = True
     """Parameters and moments at multiples of 64 bytes."""
     one_call: bool = True
@@ -344,7 +342,6 @@ class Session:
             rates,
             self.batch_size,
             self.mean,
-            self.switches.fused,
             losses,
             right,
             self._progress,
@@ -453,7 +450,7 @@ def _predict(
             part = dense._replace(data=dense.data[at * inputs : (at + n) * inputs])
             given = Targets(*(array[here] for array in targets))
             found = losses[here_batches], right[here_batches]
-            run = BatchRun(np.arange(n), np.zeros(0), PREDICT_BATCH, False, True, *found, right)
+            run = BatchRun(np.arange(n), np.zeros(0), PREDICT_BATCH, False, *found, right)
             samples: DenseSamples | SparseSamples = part
             if compressed:
                 samples = memory._replace(indptr=memory.indptr[:n])

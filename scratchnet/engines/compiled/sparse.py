@@ -29,6 +29,7 @@ from scratchnet.engines.compiled.vector import (
     splat,
     store,
     store_row,
+    two_fit,
 )
 
 
@@ -65,33 +66,42 @@ def sparse_weight_gradient(M, arguments, like):
 
 
 @jitted
+def add_entries(M, samples, first, end, top, start, rows, z):
+    """z_o + sum_j X_j W_jo over a sample's entries, first to last."""
+    for j in range(first, end):
+        z = axpy(M, samples, j, top, start, rows, z)
+    return z
+
+
+@jitted
 def sparse_forward(M, arguments, like):
     """Z_bo += X_bi W_io over a block's entries that are not 0; `fresh` starts the sum from 0.
 
-    Two samples side by side: a sum alone waits for each of its additions. An odd batch's last
-    sample is its own neighbour.
+    Two samples side by side, where the registers suffice: a sum alone waits for each of its
+    additions. An odd batch's last sample is its own neighbour.
     """
     samples, order, at, B, block, top, start, rows, sums, columns, fresh, size = arguments
-    for b in range(0, B, 2):
-        if size:
-            prefetch_batch(samples, order, at + b + size, size, block)
-            prefetch_batch(samples, order, at + b + 1 + size, size, block)
+    step = 2 if two_fit(like) else 1
+    for b in range(0, B, step):
         one, two = sums + b * columns, sums + (b + 1) * columns
         z, y = splat(0.0, like), splat(0.0, like)
+        if size:
+            prefetch_batch(samples, order, at + b + size, size, block)
         if not fresh:
-            z, y = load(M, one, like), load(M, two, like)
+            z = load(M, one, like)
         j, end = entry_range(samples, load_scalar(order, at + b), block)
-        k, stop = entry_range(samples, load_scalar(order, at + min(b + 1, B - 1)), block)
-        for _ in range(min(end - j, stop - k)):
-            z = axpy(M, samples, j, top, start, rows, z)
-            y = axpy(M, samples, k, top, start, rows, y)
-            j, k = j + 1, k + 1
-        for n in range(j, end):
-            z = axpy(M, samples, n, top, start, rows, z)
-        for n in range(k, stop):
-            y = axpy(M, samples, n, top, start, rows, y)
-        store(M, one, z)
-        store(M, two, y)
+        if two_fit(like):
+            if size:
+                prefetch_batch(samples, order, at + b + 1 + size, size, block)
+            if not fresh:
+                y = load(M, two, like)
+            k, stop = entry_range(samples, load_scalar(order, at + min(b + 1, B - 1)), block)
+            for _ in range(min(end - j, stop - k)):
+                z = axpy(M, samples, j, top, start, rows, z)
+                y = axpy(M, samples, k, top, start, rows, y)
+                j, k = j + 1, k + 1
+            store(M, two, add_entries(M, samples, k, stop, top, start, rows, y))
+        store(M, one, add_entries(M, samples, j, end, top, start, rows, z))
 
 
 @jitted

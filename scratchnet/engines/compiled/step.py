@@ -1,8 +1,8 @@
 """The compiled loops over batches, for training and prediction; `session.py` calls them.
 
-A step is two phases with a barrier after each. `update_phase` changes all weights, the first
-layer's block by block, and multiplies the next batch with a block while it is in the cache;
-`upper_phase` goes forward and backward through the layers above. Sums over the first layer's inputs
+A step is forward, backward, update, with a barrier after the first layer's products, which threads
+divide, and one after the layers above it; `update_phase` needs none, as each thread changes the
+weights that it multiplies with next. Sums over the first layer's inputs
 run in CHUNKS fixed pieces, whatever the number of threads, and every other sum in one piece: so
 threads cannot change a bit.
 """
@@ -94,86 +94,99 @@ def partial_sums_at(net, chunk):
 @jitted
 def gradient_and_update(net, layer, B, a, panel_stride, first, end, hyper, thread):
     """Gradient and optimizer of a layer's rows `first` to `end`; its inputs are the buffer at a."""
-    M, columns, stride = net.M, net.layers[layer, COLUMNS], 2 * lanes(zeros(net.M, WIDTH_16))
-    dW, nonfinite = net.scratch + thread * net.scratch_size, net.M.dtype.type(0)
+    stride, height = 2 * lanes(zeros(net.M, WIDTH_16)), np.int64(GRADIENT_ROWS)
+    dW = net.scratch + thread * net.scratch_size + net.gradients
+    nonfinite = net.M.dtype.type(0)
     for p in range(net.layers[layer, FIRST_PANEL], net.layers[layer + 1, FIRST_PANEL]):
-        d = net.layers[layer, DZ_TRANSPOSED] + net.panels[p, FIRST_OUTPUT]
-        width = net.panels[p, WIDTH]
         for top in range(first, end, GRADIENT_ROWS):
-            rows = min(end - top, GRADIENT_ROWS)
-            for i in range(0, rows, 4):
-                arguments = a + (top + i) * stride, panel_stride, d, columns, B, dW, i, rows
-                dispatch_width(weight_gradient, M, width, arguments)
-            nonfinite += update_panel(net, layer, p, top, top + rows, dW, rows, hyper)
+            rows, x = min(end - top, GRADIENT_ROWS), a + top * stride
+            weight_gradient(net, layer, p, x, panel_stride, B, rows, dW, height)
+            nonfinite += update_panel(net, layer, p, top, top + rows, dW, height, hyper)
     return nonfinite
 
 
 @jitted
-def sparse_block(net, samples, work, hyper, block, chunk, thread):
-    """One block of compressed inputs: dW = X^T dZ of the old batch and the optimizer, then
-    Z += X W of the new batch with the new weights."""
-    order, old, old_B, new, new_B, _ = work
+def sparse_learn(net, samples, order, at, B, hyper, block, thread):
+    """dW = X^T dZ of one block of compressed inputs, and the optimizer; NaN where a weight is."""
     top, bottom = net.blocks[block, BEGIN], net.blocks[block, END]
-    M, height, columns, rows = net.M, bottom - top, net.layers[0, COLUMNS], net.layers[0, ROWS]
+    M, height, columns = net.M, bottom - top, net.layers[0, COLUMNS]
     dW, nonfinite = net.scratch + thread * net.scratch_size, net.M.dtype.type(0)
     for p in range(net.layers[0, FIRST_PANEL], net.layers[1, FIRST_PANEL]):
-        start, width, column, _, _ = net.panels[p]
-        if old_B:
-            d = net.layers[0, DZ_TRANSPOSED] + column
-            arguments = samples, order, old, old_B, block, d, columns, dW, height
-            dispatch_width(sparse_weight_gradient, M, width, arguments)
-            nonfinite += update_panel(net, ZERO, p, top, bottom, dW, height, hyper)
-        if new_B:
-            z, fresh = partial_sums_at(net, chunk) + column, net.chunks[chunk] == block
-            size = new_B if column == 0 else 0
-            terms = samples, order, new, new_B, block, top, start, rows, z, columns, fresh, size
-            dispatch_width(sparse_forward, M, width, terms)
+        d = net.layers[0, DZ_TRANSPOSED] + net.panels[p, FIRST_OUTPUT]
+        arguments = samples, order, at, B, block, d, columns, dW, height
+        dispatch_width(sparse_weight_gradient, M, net.panels[p, WIDTH], arguments)
+        nonfinite += update_panel(net, ZERO, p, top, bottom, dW, height, hyper)
     return nonfinite
 
 
 @jitted
-def dense_block(net, dense, work, hyper, block, chunk, thread):
-    """The same for a block of inputs that are not compressed: they are packed first."""
-    order, _, old_B, new, new_B, parity = work
-    like = zeros(net.M, WIDTH_16)
-    stride, rows, nonfinite = 2 * lanes(like), net.layers[0, ROWS], net.M.dtype.type(0)
-    panel_stride, inputs = rows * stride, rows * net.padded_batch
-    old_X, X = net.inputs + (1 - parity) * inputs, net.inputs + parity * inputs
+def sparse_multiply(net, samples, order, at, B, block, chunk, thread):
+    """Z += X W of one block of compressed inputs."""
+    top, columns, rows = net.blocks[block, BEGIN], net.layers[0, COLUMNS], net.layers[0, ROWS]
+    for p in range(net.layers[0, FIRST_PANEL], net.layers[1, FIRST_PANEL]):
+        start, width, column, _, _ = net.panels[p]
+        z, fresh = partial_sums_at(net, chunk) + column, net.chunks[chunk] == block
+        size = B if column == 0 else 0
+        terms = samples, order, at, B, block, top, start, rows, z, columns, fresh, size
+        dispatch_width(sparse_forward, net.M, width, terms)
+
+
+@jitted
+def dense_learn(net, dense, order, at, B, hyper, block, thread):
+    """The gradient and the optimizer for inputs that are not compressed, as they were packed."""
+    panel_stride = net.layers[0, ROWS] * 2 * lanes(zeros(net.M, WIDTH_16))
     top, bottom = net.blocks[block, BEGIN], net.blocks[block, END]
-    if old_B:
-        nonfinite = gradient_and_update(
-            net, ZERO, old_B, old_X, panel_stride, top, bottom, hyper, thread
-        )
-    if new_B:
-        scratch = net.scratch + thread * net.scratch_size
-        pack_inputs(net, dense, order, new, new_B, block, X, scratch, like)
-        fresh, groups = block == net.chunks[chunk], -(-new_B // lanes(like))
-        a, z = X + top * stride, partial_sums_at(net, chunk)
-        dense_forward(net, ZERO, top, bottom - top, a, panel_stride, z, ZERO, groups, fresh, like)
-    return nonfinite
+    return gradient_and_update(net, ZERO, B, net.inputs, panel_stride, top, bottom, hyper, thread)
 
 
-def first_layer(net, samples, work, hyper, thread, threads):
-    """The first layer on this thread's chunks: weights learn from the old batch, and multiply the
-    new one.
+@jitted
+def dense_multiply(net, dense, order, at, B, block, chunk, thread):
+    """Z += X W of one block of inputs, which are packed first."""
+    like = zeros(net.M, WIDTH_16)
+    stride, scratch = 2 * lanes(like), net.scratch + thread * net.scratch_size
+    top, bottom = net.blocks[block, BEGIN], net.blocks[block, END]
+    pack_inputs(net, dense, order, at, B, block, net.inputs, scratch, like)
+    fresh, groups = block == net.chunks[chunk], -(-B // lanes(like))
+    a, z, panel_stride = (
+        net.inputs + top * stride,
+        partial_sums_at(net, chunk),
+        net.layers[0, ROWS] * stride,
+    )
+    dense_forward(net, ZERO, top, bottom - top, a, panel_stride, z, ZERO, groups, fresh, like)
 
-    `work` is (order, old batch's begin, its size, new batch's begin, its size, which of the two
-    input buffers is the new batch's).
-    """
+
+def learn_first_layer(net, samples, order, at, B, hyper, thread, threads):
+    """Gradient and optimizer of this thread's chunks of the first layer; NaN where a weight is."""
 
 
-@overload(first_layer, jit_options=JIT_OPTIONS)
-def _first_layer(net, samples, work, hyper, thread, threads):
+@overload(learn_first_layer, jit_options=JIT_OPTIONS)
+def _learn_first_layer(net, samples, order, at, B, hyper, thread, threads):
     """Chosen by the type of the samples: nothing is compiled for the other one."""
-    block_kernel = sparse_block if samples.instance_class is SparseSamples else dense_block
+    learn = sparse_learn if samples.instance_class is SparseSamples else dense_learn
 
-    def implementation(net, samples, work, hyper, thread, threads):
+    def implementation(net, samples, order, at, B, hyper, thread, threads):
         nonfinite = net.M.dtype.type(0)
+        first, end = partition(np.int64(CHUNKS), thread, threads)
+        for block in range(net.chunks[first], net.chunks[end]):
+            nonfinite += learn(net, samples, order, at, B, hyper, block, thread)
+        return nonfinite
+
+    return implementation
+
+
+def multiply_first_layer(net, samples, order, at, B, thread, threads):
+    """The sums of this thread's chunks of the first layer."""
+
+
+@overload(multiply_first_layer, jit_options=JIT_OPTIONS)
+def _multiply_first_layer(net, samples, order, at, B, thread, threads):
+    multiply = sparse_multiply if samples.instance_class is SparseSamples else dense_multiply
+
+    def implementation(net, samples, order, at, B, thread, threads):
         first, end = partition(np.int64(CHUNKS), thread, threads)
         for chunk in range(first, end):
             for block in range(net.chunks[chunk], net.chunks[chunk + 1]):
-                nonfinite += block_kernel(net, samples, work, hyper, block, chunk, thread)
-        return nonfinite
+                multiply(net, samples, order, at, B, block, chunk, thread)
 
     return implementation
 
@@ -293,25 +306,15 @@ def backward(net, first, end, like):
 
 
 @inlined
-def update_phase(net, samples, work, hyper, thread, threads, upper_threads, fused):
-    """All that changes weights, and the first layer's products with the new ones.
-
-    Returns NaN if a weight that was written is not finite, else 0.
-    """
-    order, old, old_B, new, new_B, parity = work
-    nonfinite = net.M.dtype.type(0)
-    if old_B:
-        for layer in range(1, net.layers.shape[0] - 1):
-            first, end = partition(net.layers[layer, ROWS] // 4, thread, upper_threads)
-            a = net.layers[layer - 1, Z]
-            nonfinite += gradient_and_update(
-                net, layer, old_B, a, net.panel_stride, 4 * first, 4 * end, hyper, thread
-            )
-    passes = 1 if fused else 2
-    for n in range(passes):
-        learned, multiplied = old_B * (n == 0), new_B * (n == passes - 1)
-        work = order, old, learned, new, multiplied, parity
-        nonfinite += first_layer(net, samples, work, hyper, thread, threads)
+def update_phase(net, samples, order, at, B, hyper, thread, threads, upper_threads):
+    """All that changes weights. Returns NaN if one that was written is not finite, else 0."""
+    nonfinite = learn_first_layer(net, samples, order, at, B, hyper, thread, threads)
+    for layer in range(1, net.layers.shape[0] - 1):
+        first, end = partition(net.layers[layer, ROWS] // 4, thread, upper_threads)
+        a = net.layers[layer - 1, Z]
+        nonfinite += gradient_and_update(
+            net, layer, B, a, net.panel_stride, 4 * first, 4 * end, hyper, thread
+        )
     return nonfinite
 
 
@@ -353,30 +356,24 @@ def train_batches(net, samples, targets, run, control, first, last, thread, thre
 
     Returns the first batch whose loss, or whose update's weights, are not finite; or -1.
     """
-    order, rates, size, mean, fused, losses, correct, progress = run
-    parity: Any = np.int64(0)
-    old_B: Any = np.int64(0)
+    order, rates, size, mean, losses, correct, progress = run
     bad: Any = np.int64(-1)
-    asked, hyper, since = threads, hyperparameters(net, 0.0), ticks()
+    asked, since = threads, ticks()
     for k in range(first, last + 1):
-        at, old = k * size, (k - 1) * size
+        at = k * size
         B = min(size, order.size - at) if k < last else 0
-        if thread == 0 and old_B:
-            losses[k - 1], correct[k - 1] = batch_score(net, old_B)
-        work = (order, old, old_B, at, B, parity)
-        upper_threads = threads if net.parallel_upper_layers else 1
-        nonfinite = update_phase(net, samples, work, hyper, thread, threads, upper_threads, fused)
-        net.M[net.scratch + (thread + 1) * net.scratch_size - 1] += nonfinite
+        if B:
+            multiply_first_layer(net, samples, order, at, B, thread, threads)
         barrier(control, thread, threads)
         if thread == 0:
             progress[0] = k
-            if old_B and not all_finite(net, losses, k - 1, asked):
+            if k > first and not all_finite(net, losses, k - 1, asked):
                 bad = np.int64(k - 1)
                 control[DECISION * CACHE_LINE] = STOP
             elif others_lag(control, since):
                 control[DECISION * CACHE_LINE] = GO_ON_SOLO
+        upper_threads = threads if net.parallel_upper_layers else 1
         if B:
-            hyper = hyperparameters(net, rates[k])
             divisor = float(B) if mean else 1.0
             upper_phase(net, targets, order, at, B, divisor, thread, upper_threads)
         barrier(control, thread, threads)
@@ -385,8 +382,15 @@ def train_batches(net, samples, targets, run, control, first, last, thread, thre
         if control[DECISION * CACHE_LINE] == GO_ON_SOLO:
             if thread > 0:
                 break
-            threads = 1
-        old_B, parity = B, 1 - parity
+            threads = upper_threads = 1
+        if B:
+            if thread == 0:
+                losses[k], correct[k] = batch_score(net, B)
+            hyper = hyperparameters(net, rates[k])
+            nonfinite = update_phase(
+                net, samples, order, at, B, hyper, thread, threads, upper_threads
+            )
+            net.M[net.scratch + (thread + 1) * net.scratch_size - 1] += nonfinite
     return bad
 
 
@@ -396,14 +400,14 @@ def predict_batches(net, samples, targets, run, outputs):
 
     A thread calls it with a net of its own, so there is nobody to wait for.
     """
-    order, _, size, _, _, losses, correct, _ = run
+    order, _, size, _, losses, correct, _ = run
     with_loss = targets.labels.size > 0 or targets.targets.size > 0
     K, like, nonfinite = net.layers[-2, OUTPUTS], zeros(net.M, WIDTH_16), 0.0
-    n, hyper = lanes(like), hyperparameters(net, 0.0)
+    n = lanes(like)
     for k in range(losses.size):
         at = k * size
         B = min(size, order.size - at)
-        first_layer(net, samples, (order, ZERO, ZERO, at, B, ZERO), hyper, ZERO, ONE)
+        multiply_first_layer(net, samples, order, at, B, ZERO, ONE)
         groups = (B + n - 1) // n
         if with_loss:
             for group in range(groups):

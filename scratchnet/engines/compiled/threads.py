@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from scratchnet.engines.compiled.records import jitted
+from scratchnet.engines.compiled.target import target
 from scratchnet.engines.compiled.vector import call_llvm, element_pointer
 
 CACHE_LINE = 8
@@ -28,7 +28,6 @@ LAG_TICKS = 4_000_000
 """Ticks after which the first thread asks whether the others lag: 1 to 2 milliseconds."""
 SPINS_BEFORE_YIELD = 2000
 """Spins after which a waiting thread lets others run."""
-IS_X86 = llvm.get_process_triple().startswith(("x86_64", "i686"))
 _sched_yield = types.ExternalFunction("sched_yield", types.int32())
 
 
@@ -60,7 +59,7 @@ def _spin_hint(typing_context: Any) -> Any:
     """Tell the core that this is a spin loop."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if IS_X86:
+        if target().is_x86:
             call_llvm(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         return context.get_dummy_value()
 
@@ -72,7 +71,7 @@ def ticks(typing_context: Any) -> Any:
     """The core's time stamp; 0 where a program may not read it."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        if not IS_X86:
+        if not target().is_x86:
             return context.get_constant(types.int64, 0)
         return call_llvm(builder, "llvm.readcyclecounter", ir.IntType(64), [])
 

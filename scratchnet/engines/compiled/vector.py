@@ -14,17 +14,18 @@ import math
 import operator
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from scratchnet.engines.compiled.target import target
+
 REGISTER_BYTES = 64
-WIDTH_16, WIDTH_32, WIDTH_52, WIDTH_64 = 16, 32, 52, 64
-"""Widths of the vectors in use, in lanes of float32 (half as many of float64): one register, two,
-three and a quarter, four."""
+WIDTH_4, WIDTH_16, WIDTH_32, WIDTH_52, WIDTH_64 = 4, 16, 32, 52, 64
+"""Widths of the vectors in use, in lanes of float32 (half as many of float64): a quarter of a
+register, one register, two, three and a quarter, four."""
 
 
 class Vector(types.Type):
@@ -48,16 +49,20 @@ def _integer_type(kind: ir.VectorType) -> ir.VectorType:
     return ir.VectorType(ir.IntType(32 if kind.element == ir.FloatType() else 64), kind.count)
 
 
+def register_types(vector: Vector) -> list[ir.VectorType]:
+    """The LLVM types of a vector's registers."""
+    return [_register_type(vector, n) for n in vector.registers]
+
+
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, vector: Vector) -> None:
-        parts = [_register_type(vector, n) for n in vector.registers]
-        super().__init__(manager, vector, ir.LiteralStructType(parts))
+        super().__init__(manager, vector, ir.LiteralStructType(register_types(vector)))
 
 
 def _map_registers(builder: Any, vector: Vector, function: Any, *values: Any) -> Any:
     """The vector made of function(type, *registers) for each register of the values in turn."""
-    kinds = [_register_type(vector, n) for n in vector.registers]
+    kinds = register_types(vector)
     result = ir.Constant(ir.LiteralStructType(kinds), ir.Undefined)
     for place, kind in enumerate(kinds):
         registers = [builder.extract_value(value, place) for value in values]
@@ -65,7 +70,8 @@ def _map_registers(builder: Any, vector: Vector, function: Any, *values: Any) ->
     return result
 
 
-def _splat(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
+def splat_register(builder: Any, scalar: Any, kind: ir.VectorType) -> Any:
+    """A register with a number in every lane."""
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.IntType(32)(0))
     zero = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None)
     return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zero)
@@ -93,7 +99,7 @@ def call_llvm(builder: Any, name: str, result: Any, args: list[Any]) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
-def _suffix(kind: ir.VectorType) -> str:
+def llvm_suffix(kind: ir.VectorType) -> str:
     return f"v{kind.count}f{32 if kind.element == ir.FloatType() else 64}"
 
 
@@ -119,6 +125,17 @@ def zeros(typing_context: Any, A: Any, width: Any) -> Any:
 
 
 @intrinsic
+def zero_register(typing_context: Any, A: Any) -> Any:
+    """The same, as wide as one register of the target."""
+    vector = Vector(A.dtype, target().register_bytes * 8 // A.dtype.bitwidth)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _map_registers(builder, vector, lambda kind: ir.Constant(kind, None))
+
+    return vector(A), codegen
+
+
+@intrinsic
 def lanes(typing_context: Any, like: Any) -> Any:
     """The number of lanes of a vector: a constant to the compiler."""
 
@@ -126,6 +143,21 @@ def lanes(typing_context: Any, like: Any) -> Any:
         return context.get_constant(types.int64, like.lanes)
 
     return types.int64(like), codegen
+
+
+@intrinsic
+def two_fit(typing_context: Any, x: Any) -> Any:
+    """Whether the target has registers for two vectors like x that are summed side by side: a
+    constant to the compiler. x86 multiplies what is in memory; others must load a row of weights.
+    """
+    chip, bits = target(), x.dtype.bitwidth
+    each = sum(-(-n * bits // (8 * chip.register_bytes)) for n in x.registers)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        needed = 2 * each + 2 if chip.is_x86 else 3 * each + 1
+        return context.get_constant(types.boolean, needed <= chip.registers)
+
+    return types.boolean(x), codegen
 
 
 @intrinsic
@@ -144,7 +176,7 @@ def splat(typing_context: Any, x: Any, like: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         number = context.cast(builder, args[0], x, like.dtype)
-        return _map_registers(builder, like, lambda kind: _splat(builder, number, kind))
+        return _map_registers(builder, like, lambda kind: splat_register(builder, number, kind))
 
     return like(x, like), codegen
 
@@ -155,7 +187,7 @@ def broadcast(typing_context: Any, A: Any, i: Any, like: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         number = builder.load(element_pointer(context, builder, A, args[0], args[1]))
-        return _map_registers(builder, like, lambda kind: _splat(builder, number, kind))
+        return _map_registers(builder, like, lambda kind: splat_register(builder, number, kind))
 
     return like(A, i, like), codegen
 
@@ -310,7 +342,7 @@ def broadcast_decoded(typing_context: Any, V: Any, i: Any, table: Any, like: Any
         if isinstance(V.dtype, types.Integer):
             place = builder.zext(number, ir.IntType(64))
             number = builder.load(element_pointer(context, builder, table, args[2], place))
-        return _map_registers(builder, like, lambda kind: _splat(builder, number, kind))
+        return _map_registers(builder, like, lambda kind: splat_register(builder, number, kind))
 
     return like(V, i, table, like), codegen
 
@@ -334,14 +366,14 @@ def compress_store_nonzero(
         compare = builder.icmp_unsigned if whole else builder.fcmp_unordered
         mask = compare("!=", found, none)
         bytes_ = ir.VectorType(byte, n)
-        first = _splat(builder, builder.trunc(args[5], byte), bytes_)
+        first = splat_register(builder, builder.trunc(args[5], byte), bytes_)
         index = builder.add(first, ir.Constant(bytes_, list(range(n))))
         if not whole:
             kind = ir.VectorType(context.get_data_type(V.dtype), n)
             if V.dtype is not A.dtype:
                 narrower = A.dtype.bitwidth > V.dtype.bitwidth
                 found = (builder.fptrunc if narrower else builder.fpext)(found, kind)
-            found = builder.fmul(found, _splat(builder, args[6], kind))
+            found = builder.fmul(found, splat_register(builder, args[6], kind))
         kept = "i8" if whole else f"f{V.dtype.bitwidth}"
         for array, given, name in ((2, found, kept), (3, index, "i8")):
             to = element_pointer(context, builder, sig.args[array], args[array], args[4])
@@ -398,7 +430,7 @@ def sum_lanes(typing_context: Any, x: Any) -> Any:
         for place, n in enumerate(x.registers):
             kind = _register_type(x, n)
             part = builder.extract_value(args[0], place)
-            name = f"llvm.vector.reduce.fadd.{_suffix(kind)}"
+            name = f"llvm.vector.reduce.fadd.{llvm_suffix(kind)}"
             total = call_llvm(builder, name, kind.element, [total, part])
         return total
 
@@ -434,7 +466,7 @@ def _lanewise(name: str, arity: int) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         def one_register(kind: ir.VectorType, *registers: Any) -> Any:
-            return call_llvm(builder, f"llvm.{name}.{_suffix(kind)}", kind, list(registers))
+            return call_llvm(builder, f"llvm.{name}.{llvm_suffix(kind)}", kind, list(registers))
 
         return _map_registers(builder, sig.return_type, one_register, *args)
 
@@ -482,10 +514,22 @@ where_lt = _select("<")
 
 
 @intrinsic
+def _has_estimate(typing_context: Any, x: Any) -> Any:
+    """Whether the target estimates reciprocals: a constant to the compiler."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return context.get_constant(types.boolean, target().has_rcp14)
+
+    return types.boolean(x), codegen
+
+
+@intrinsic
 def _reciprocal_estimate(typing_context: Any, x: Any) -> Any:
-    """1 / x to 14 bits by AVX-512's instruction."""
+    """1 / x: to 14 bits by AVX-512's instruction if the target has it, else correctly rounded."""
 
     def one_register(builder: Any, kind: ir.VectorType, y: Any) -> Any:
+        if not target().has_rcp14:
+            return builder.fdiv(_constant(kind, 1.0), y)
         bits = 8 * REGISTER_BYTES if kind.count * x.dtype.bitwidth == 8 * REGISTER_BYTES else 128
         name = f"llvm.x86.avx512.rcp14.p{'s' if x.dtype is types.float32 else 'd'}.{bits}"
         every = ir.IntType(max(8, kind.count))(-1)
@@ -497,9 +541,6 @@ def _reciprocal_estimate(typing_context: Any, x: Any) -> Any:
     return x(x), codegen
 
 
-HAS_RCP14 = bool(llvm.get_host_cpu_features().get("avx512vl", False))
-
-
 @njit
 def _newton_step(y: Any, x: Any) -> Any:
     """Newton's step for 1 / x: twice the bits of the estimate y."""
@@ -507,21 +548,15 @@ def _newton_step(y: Any, x: Any) -> Any:
 
 
 @njit
-def _divide(x: Any) -> Any:
-    return splat(1.0, x) / x
-
-
-@njit
-def _refined_reciprocal(x: Any) -> Any:
+def reciprocal(x: Any) -> Any:
+    """1 / x for x > 0 within 2 ulp; where the target can estimate, not limited by its divider."""
     estimate = _reciprocal_estimate(x)
+    if not _has_estimate(x):
+        return estimate
     refined = _newton_step(estimate, x)
     if is_double(x):
         refined = _newton_step(refined, x)
     return where_lt(x, splat(1e30, x), refined, estimate)
-
-
-reciprocal = _refined_reciprocal if HAS_RCP14 else _divide
-"""1 / x for x > 0 within 2 ulp; not limited by a core's single divider."""
 
 
 # --- exp, log, tanh ------------------------------------------------------------------------------
@@ -553,7 +588,7 @@ def _polynomial(typing_context: Any, name: Any, x: Any) -> Any:
             result = _constant(kind, table[-1])
             for number in reversed(table[:-1]):
                 terms = [result, y, _constant(kind, number)]
-                result = call_llvm(builder, f"llvm.fma.{_suffix(kind)}", kind, terms)
+                result = call_llvm(builder, f"llvm.fma.{llvm_suffix(kind)}", kind, terms)
             return result
 
         return _map_registers(builder, x, one_register, args[1])
