@@ -64,7 +64,8 @@ def compare(
         with bridge.floatx("float64"):
             checked = check_parity(data, settings, progress)
     else:
-        checked = resuming.decoded(state.config.get("checked"), state.arrays)
+        checked = resuming.decoded(state.config.get("checked", {}), state.arrays)
+        checked["drift"] = [(step, apart) for step, apart in checked.get("drift", [])]
     with bridge.floatx("float32"):
         return _side_by_side(data, settings, progress, save_epoch, checked, backup, state)
 
@@ -187,6 +188,8 @@ def _restore(
         variable.assign(arrays[f"keras/{i}"].astype(variable.dtype))
     told = (resuming.decoded(config[name], arrays) for name in ("histories", "apart", "warm"))
     histories, apart, warm = told
+    if not (isinstance(histories, dict) and isinstance(apart, list) and isinstance(warm, dict)):
+        raise ValueError("it is damaged")
     return histories, apart, warm
 
 
