@@ -65,8 +65,7 @@ COMMANDS = {
     "Checking": (museum, course),
     "This machine": (data, doctor),
 }
-"""In the order of `--help`. Each room holds a function, or a group of commands, of its own name, and
-its EXAMPLES."""
+"""In the order of `--help`. Each room holds a function or a group of its own name, and EXAMPLES."""
 
 
 def _version(asked: bool) -> None:

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from scratchnet import atomic
 from scratchnet.app.cli.errors import DIFFERS, UserError
 from scratchnet.app.cli.screen import print_line
+from scratchnet.app.text import without_home
 
 EXAMPLES = """**Examples**
 
@@ -95,4 +97,49 @@ def check(
     if not exercise:
         print_line(f"{states.count('passed')} of {len(states)} passed.")
     if "wrong" in states:
+        raise typer.Exit(DIFFERS)
+
+
+@course.command()
+def prove(
+    ctx: typer.Context,
+    folder: Folder,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes of the training in float32.")] = 10,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The small bundled digits, even with MNIST.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(min=1, help="At most so long.")] = 1800.0,
+) -> None:
+    """Train your network beside the reference, step by step, and write certificate.html."""
+    from scratchnet.app.course import proving
+    from scratchnet.app.pages import render
+
+    path = _file(folder)
+    found = proving.proof(path, quick=quick, epochs=epochs, seconds=seconds)
+    if "error" in found:
+        print_line(f"Not proved: {found['error']}")
+        raise typer.Exit(DIFFERS)
+    rows = [("the network, with Adam", found["network"]), ("your train_step", found["stack"])]
+    runs = [("your functions", found["yours"]), ("the reference", found["reference"])]
+    held = "Every parameter agrees after every step of an epoch."
+    why = "Proved." if found["holds"] else "Not proved."
+    agree = all(row["largest"] <= proving.LARGEST for _, row in rows)
+    verdict = f"{why} {held if agree else 'The two part.'}"
+    for name, row in rows:
+        print_line(f"{name}: {row['steps']} steps, largest difference {row['largest']:.1e}")
+    for name, row in runs:
+        print_line(f"{name}: {row['accuracy']:.2%} in {row['seconds']:.1f} s ({found['data']})")
+    if found["borrowed"]:
+        print_line(f"Borrowed from the reference: {', '.join(found['borrowed'])}")
+    arguments: list[str] = ctx.find_root().obj
+    page = render(
+        "certificate.html",
+        **{"title": "A network of your own", "verdict": verdict, "rows": rows, "runs": runs},
+        **{name: found[name] for name in ("data", "epochs", "passed", "borrowed")},
+        source=path.read_text(encoding="utf-8", errors="replace"),
+        command=["scratchnet", *map(without_home, arguments)],
+    )
+    atomic.write(folder / "certificate.html", page)
+    print_line(f"{verdict} See {folder / 'certificate.html'}")
+    if not found["holds"]:
         raise typer.Exit(DIFFERS)

@@ -1,4 +1,4 @@
-"""The table of exercises: signature, shapes and equation, advice, hints, and the numbers to mark on.
+"""The table of exercises: signature, shapes and equation, advice, hints, numbers to mark on.
 
 One record an exercise, in the order in which one learns. The right answer is the reference engine's
 own function, or stands in `stack.py`. Read `marking.py` next.
@@ -7,6 +7,7 @@ own function, or stands in `stack.py`. Read `marking.py` next.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,7 +147,7 @@ def _adam(amsgrad: bool) -> Callable[[], list[Arguments]]:
 
 
 def _layers(sizes: tuple[int, ...]) -> list[tuple[Any, Any]]:
-    pairs = enumerate(zip(sizes, sizes[1:], strict=False))
+    pairs = enumerate(pairwise(sizes))
     return [(whole(i, o, seed=10 * k), whole(o, seed=10 * k + 5)) for k, (i, o) in pairs]
 
 
@@ -278,7 +279,8 @@ IN_ORDER = (
         "dl, T, log_p",
         ("dZ",),
         (),
-        "dZ_bk = dl_b (p_bk - T_bk) with p = exp(log_p).  dl (B,), T and log_p (B, K) -> dZ (B, K).\n"
+        "dZ_bk = dl_b (p_bk - T_bk) with p = exp(log_p).  dl (B,), T and log_p (B, K) -> "
+        "dZ (B, K).\n"
         "    The derivatives of the softmax and of the log cancel: only p - T is left",
         "a row of dZ sums to 0: what one class gains, the others lose",
         "dl has one number a sample. Along which axis must it be spread?",
@@ -369,7 +371,8 @@ IN_ORDER = (
         "dZ, tape, layers",
         ("gradients",),
         (),
-        "From the last layer to the first: (dW, db) by dense_backward, then dZ of the layer below by\n"
+        "From the last layer to the first: (dW, db) by dense_backward, then dZ of the "
+        "layer below by\n"
         "    relu_backward. dZ (B, K) -> [(dW, db) of each layer], in the order of layers",
         "each layer's gradient comes from the one above it, through its own weights",
         "Which Z decides the relu on the way down, this layer's or the one below's?",
@@ -387,7 +390,8 @@ IN_ORDER = (
         "X, T, layers, learning_rate",
         ("loss",),
         ("layers",),
-        "One step of plain gradient descent on the mean softmax cross-entropy of the batch; W and b\n"
+        "One step of plain gradient descent on the mean softmax cross-entropy of the "
+        "batch; W and b\n"
         "    are updated in place. Returns the loss before the step, a number",
         "one step: forward, loss, backward, update",
         "Where does the 1 / B of the mean enter the gradient?",
@@ -447,7 +451,8 @@ FOR_MORE = (
         "Z, T",
         ("A", "dZ"),
         (),
-        "Keras on TensorFlow trains a sigmoid head under sparse_categorical_crossentropy on its hidden\n"
+        "Keras on TensorFlow trains a sigmoid head under sparse_categorical_crossentropy "
+        "on its hidden\n"
         "    logits: A = sigmoid(Z), but dZ = (softmax(Z) - T) / B.  Z, T (B, K)",
         "the loss reads the logits: the sigmoid's derivative does not appear",
         "What is shown (A) and what is trained (Z) part here. Which of them does the loss see?",
@@ -468,7 +473,8 @@ FOR_MORE = (
         "theta, grad, velocity, learning_rate, momentum, nesterov",
         (),
         ("theta", "velocity"),
-        "velocity = momentum velocity - learning_rate grad; then theta += velocity, or with Nesterov\n"
+        "velocity = momentum velocity - learning_rate grad; then theta += velocity, or "
+        "with Nesterov\n"
         "    theta += momentum velocity - learning_rate grad. In place, all (P,)",
         "the velocity is a fading sum of all steps so far",
         "Nesterov looks ahead: is it the old velocity or the new one that is multiplied?",

@@ -2,7 +2,8 @@
 
 A function is wrong where it parts from the right one by more than float32 rounding: code that
 computes in float32, or sums in another order, is right too. The first case that fails is the
-smallest. A bug gets a name only where one of the museum's explains every case (`testing/naming.py`).
+smallest. A bug gets a name only where one of the museum's explains every case; see
+`testing/naming.py`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Mark(NamedTuple):
     lines: list[str]
 
 
-class Unusable(Exception):
+class UnusableError(Exception):
     """What a function gives can't be compared; the text says why."""
 
 
@@ -55,7 +56,7 @@ def numbers(name: str, value: Any, right: Any = None) -> Tensors:
     """The arrays in a value.
 
     Raises:
-        Unusable: for what is no number, or has another shape or length than the right one.
+        UnusableError: for what is no number, or has another shape or length than the right one.
     """
     found: Tensors = {}
     expected = None if right is None else dict(flattened(name, right))
@@ -65,18 +66,18 @@ def numbers(name: str, value: Any, right: Any = None) -> Tensors:
         array = np.asarray(part)
         if array.dtype.kind not in "fiub":
             what = "None" if part is None else f"{type(part).__name__}"
-            raise Unusable(f"{key} is {what}, where an array of numbers belongs")
+            raise UnusableError(f"{key} is {what}, where an array of numbers belongs")
         found[key] = array.astype(float)
     if expected is None:
         return found
     shapes = {key: np.shape(part) for key, part in expected.items() if part is not None}
     for key, shape in shapes.items():
         if key not in found:
-            raise Unusable(f"{key} is missing; it should be an array of shape {shape}")
+            raise UnusableError(f"{key} is missing; it should be an array of shape {shape}")
         if found[key].shape != shape:
-            raise Unusable(f"{key} has shape {found[key].shape}, where {shape} belongs")
+            raise UnusableError(f"{key} has shape {found[key].shape}, where {shape} belongs")
     for key in found.keys() - shapes.keys():
-        raise Unusable(f"{key} should not be there: None, or nothing, belongs there")
+        raise UnusableError(f"{key} should not be there: None, or nothing, belongs there")
     return found
 
 
@@ -86,7 +87,7 @@ def results(
     """(raw result, tensors) of a call on copies of the arguments.
 
     Raises:
-        Unusable: as `numbers`, and for an argument that was written to.
+        UnusableError: as `numbers`, and for an argument that was written to.
     """
     given = copy.deepcopy(case)
     with np.errstate(all="ignore"):
@@ -99,7 +100,7 @@ def results(
         if not isinstance(returned, tuple) or len(returned) != len(exercise.returns):
             wanted = ", ".join(exercise.returns)
             what = "None" if returned is None else type(returned).__name__
-            raise Unusable(f"it returns {what}, where the tuple ({wanted}) belongs")
+            raise UnusableError(f"it returns {what}, where the tuple ({wanted}) belongs")
         raw |= dict(zip(exercise.returns, returned, strict=True))
     found: Tensors = {}
     for name, value in raw.items():
@@ -107,7 +108,7 @@ def results(
     for name, before, now in zip(exercise.parameters, case, given, strict=True):
         kept = numbers(name, before), numbers(name, now)
         if name not in exercise.writes and not _equal(*kept):
-            raise Unusable(f"it writes to its argument {name}, which others still read")
+            raise UnusableError(f"it writes to its argument {name}, which others still read")
     return raw, found
 
 
@@ -126,7 +127,7 @@ def mark(exercise: Exercise, function: Any) -> Mark:
     for k, (case, (raw, right)) in enumerate(zip(cases, rights, strict=True)):
         try:
             _, got = results(exercise, function, case, raw)
-        except Unusable as error:
+        except UnusableError as error:
             lines = [f"{error}.", *_inputs(exercise, case), *_broken(exercise)]
             name = _unusable_too(exercise, case, raw, str(error))
             return Mark("wrong", lines + (_named(name) if name else []))
@@ -179,7 +180,7 @@ def _unusable_too(exercise: Exercise, case: Arguments, raw: Any, text: str) -> s
     for name, function in variants(exercise).items():
         try:
             results(exercise, function, case, raw)
-        except Unusable as error:
+        except UnusableError as error:
             found += [name] if str(error) == text else []
         except (ValueError, ArithmeticError):
             continue
@@ -249,7 +250,7 @@ def name_of(exercise: Exercise, cases: list[Arguments], evidence: list[Evidence]
         for name, function in known.items():
             try:
                 made[name] = results(exercise, function, case)[1]
-            except (Unusable, ValueError, ArithmeticError):
+            except (UnusableError, ValueError, ArithmeticError):
                 continue  # it does not explain this case
         drawn.append(Evidence(one.right, one.wrong, made))
     telling = [one for one in drawn if all(np.isfinite(a).all() for a in one.wrong.values())]

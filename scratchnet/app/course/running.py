@@ -37,17 +37,19 @@ def check(path: Path, asked: list[str], seconds: float = SECONDS) -> dict[str, M
         names = [name for name in EXERCISES if name in {*asked, *before}]
     marks: dict[str, Mark] = {}
     while len(marks) < len(names):
+        had = len(marks)
         left = names[len(marks) :]
         borrowed = [name for name, found in marks.items() if found.state != "passed"]
         events, why = _process(path, left, borrowed, seconds)
         for event in events:
             if "end" in event:
                 marks[event["end"]] = Mark(event["state"], event["lines"])
-        if why and not any("loaded" in event for event in events):
-            told = Mark("wrong", [f"the file can't be loaded: {why}"])
+        if not any("loaded" in event for event in events):
+            told = Mark("wrong", [f"the file can't be loaded: {why or 'it ends the process.'}"])
             return {name: marks.get(name, told) for name in names if name in asked}
-        if why and len(marks) < len(names):
-            marks[names[len(marks)]] = Mark("wrong", [why])
+        if len(marks) < len(names) and (why or len(marks) == had):
+            # A process that ends with status 0 and no mark was ended by the learner's code too.
+            marks[names[len(marks)]] = Mark("wrong", [why or "it ends the whole process."])
     return {name: marks[name] for name in names if name in asked}
 
 
@@ -69,15 +71,17 @@ def _process(
         return [json.loads(line) for line in lines if line.endswith("}")], why
 
 
-def start(module: str, arguments: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """A process that runs this module; what it prints goes nowhere unless `options` say so."""
+def start(module: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+    """A process that runs this module; what it prints goes nowhere."""
     # A learner's folder may hold a numpy.py: nothing is imported from where one stands.
     environment = os.environ | {"PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | options
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
-        env=environment, **{"stderr": subprocess.DEVNULL} | quiet,
-    )  # fmt: skip
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float) -> str:

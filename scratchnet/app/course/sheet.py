@@ -119,7 +119,7 @@ def judge(exercise: Exercise, module: types.ModuleType, broken: dict[str, str]) 
         return Mark("to write", [f"there is no function {exercise.name} in the file"])
     printed = Counter()
     before = sys.stdout, sys.stderr
-    sys.stdout = sys.stderr = printed  # type: ignore[assignment]  # it needs no more
+    sys.stdout = sys.stderr = printed
     try:
         found = _asked(exercise, function)
     except NotImplementedError:
