@@ -1,4 +1,4 @@
-"""The course marks wrong functions wrong, right ones right, and survives whatever is in the file."""
+"""The course marks wrong functions wrong, right ones right, and survives any file."""
 
 import inspect
 import subprocess
@@ -106,7 +106,8 @@ DIFFERENT = [
          "P *= dl.reshape(-1, 1)", "return P"),
     body("sgd(theta, grad, velocity, learning_rate, momentum, nesterov)",
          "for i in range(len(theta)): theta[i] -= learning_rate * grad[i]"),
-    body("adam(theta, grad, m, v, v_hat, alpha, o1, o2, epsilon)", "m[:] = (1 - o1) * m + o1 * grad",
+    body("adam(theta, grad, m, v, v_hat, alpha, o1, o2, epsilon)",
+         "m[:] = (1 - o1) * m + o1 * grad",
          "v[:] = (1 - o2) * v + o2 * grad**2", "theta -= alpha * m / (v**0.5 + epsilon)"),
 ]  # fmt: skip
 
@@ -209,7 +210,9 @@ def test_the_stack_borrows_what_is_missing(tmp_path):
 
 
 def test_marking_imports_neither_tensorflow_nor_numba():
-    code = "import sys, scratchnet.app.course.sheet; print({'tensorflow', 'numba'} & set(sys.modules))"
+    code = (
+        "import sys, scratchnet.app.course.sheet; print({'tensorflow', 'numba'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

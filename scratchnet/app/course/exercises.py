@@ -380,7 +380,8 @@ IN_ORDER = (
         (
             "Walk over range(len(layers) - 1, -1, -1).",
             "dX of this layer is dA of the one below, whose Z lies on the tape.",
-            "dA = dense_backward(dZ, X, W, dW, db, True); dZ = relu_backward(dA, tape[i - 1][1], X).",
+            "dA = dense_backward(dZ, X, W, dW, db, True); dZ = relu_backward(dA, tape[i - "
+            "1][1], X).",
         ),
         stack.backward,
         _stack_backward,
@@ -532,7 +533,8 @@ FOR_MORE = (
         "X, mask, rate",
         ("A",),
         (),
-        "A = X mask / (1 - rate).  X (B, I), mask (B, I) of 0 and 1, rate the share that is dropped",
+        "A = X mask / (1 - rate).  X (B, I), mask (B, I) of 0 and 1, rate the share that "
+        "is dropped",
         "in the mean over masks, A is X",
         "With half of the units off, how large must the others be for the same mean?",
         "Forgetting the 1 / (1 - rate), or dividing by rate.",
