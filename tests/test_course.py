@@ -204,6 +204,19 @@ def test_a_new_folder_is_all_to_write_and_is_never_overwritten(tmp_path):
         writing.start(tmp_path / "mine")
 
 
+def test_the_smallest_wrong_case_is_shown_before_a_later_one_that_raises():
+    text = body(
+        "dense_backward(dZ, X, W, dW, db, need_dX)",
+        *("dW[...] = X.T @ dZ", "db[...] = dZ.mean(axis=0)", "return dZ @ W.T"),
+    )
+    assert any("looks like 'mean bias'" in line for line in judged(text).lines)
+
+
+def test_code_that_raises_is_shown_what_it_was_given(tmp_path):
+    found = marked(tmp_path, body("dense(X, W, b)", "return X @ W + b"), ["dense"])["dense"]
+    assert "it raises TypeError" in found.lines[0] and "b = None" in found.lines
+
+
 def test_the_stack_borrows_what_is_missing(tmp_path):
     text = inspect.getsource(EXERCISES["train_step"].right)
     assert marked(tmp_path, text, ["train_step"])["train_step"].state == "passed"

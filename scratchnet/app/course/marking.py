@@ -127,7 +127,15 @@ def mark(exercise: Exercise, function: Any) -> Mark:
     for k, (case, (raw, right)) in enumerate(zip(cases, rights, strict=True)):
         try:
             _, got = results(exercise, function, case, raw)
-        except UnusableError as error:
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            if first is not None:
+                break  # a smaller case went wrong already: that one is shown
+            if not isinstance(error, UnusableError):
+                for line in _inputs(exercise, case):
+                    error.add_note(line)
+                raise
             lines = [f"{error}.", *_inputs(exercise, case), *_broken(exercise)]
             name = _unusable_too(exercise, case, raw, str(error))
             return Mark("wrong", lines + (_named(name) if name else []))
@@ -136,16 +144,16 @@ def mark(exercise: Exercise, function: Any) -> Mark:
             first = k
     if first is None:
         return Mark("passed", [])
-    evidence = [Evidence(right, got, {}) for (_, right), got in zip(rights, wrongs, strict=True)]
+    evidence = [Evidence(right, got, {}) for (_, right), got in zip(rights, wrongs, strict=False)]
     right, got = rights[first][1], wrongs[first]
     lines = [*_inputs(exercise, cases[first]), *table(right, got), *_broken(exercise)]
-    return Mark("wrong", [*lines, *_named(name_of(exercise, cases, evidence))])
+    return Mark("wrong", [*lines, *_named(name_of(exercise, cases[: len(wrongs)], evidence))])
 
 
 def _inputs(exercise: Exercise, case: Arguments) -> list[str]:
     found = dict(zip(exercise.parameters, case, strict=True))
     given = [(key, part) for name in found for key, part in flattened(name, found[name])]
-    return [f"{key} = {shown(part)}" for key, part in given if part is not None][:12]
+    return [f"{key} = {shown(part)}" for key, part in given][:12]
 
 
 def table(right: Tensors, got: Tensors) -> list[str]:

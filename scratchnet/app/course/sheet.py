@@ -125,7 +125,8 @@ def judge(exercise: Exercise, module: types.ModuleType, broken: dict[str, str]) 
     except NotImplementedError:
         found = Mark("to write", [])
     except BaseException as error:  # SystemExit and KeyboardInterrupt of the learner's too
-        found = Mark("wrong", [told(error, Path(str(module.__file__)))])
+        notes = list(getattr(error, "__notes__", []))  # the arguments it was given
+        found = Mark("wrong", [told(error, Path(str(module.__file__))), *notes])
         if isinstance(error, NameError) and "" in broken:
             found.lines.append(f"At the top of the file: {broken['']}")
     finally:
