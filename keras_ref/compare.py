@@ -21,7 +21,7 @@ from scipy import stats
 
 from keras_ref import bridge
 from keras_ref.lockstep import LockstepReport, lockstep
-from scratchnet import Sequential
+from scratchnet import Sequential, models, resuming
 from scratchnet.app import run_training
 from scratchnet.app.run_training import (
     KERAS,
@@ -33,9 +33,11 @@ from scratchnet.app.run_training import (
     SaveEpoch,
     Scores,
 )
+from scratchnet.callbacks import BackupAndRestore
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
 from scratchnet.process import Interruptible
+from scratchnet.saving import State
 
 STEPS = 200
 LIMIT = 1e-12
@@ -50,13 +52,21 @@ def compare(
     settings: RunSettings,
     progress: ProgressListener | None = None,
     save_epoch: SaveEpoch | None = None,
+    backup: BackupAndRestore | None = None,
 ) -> Outcome:
-    """Train both; `result["parity"]` says whether they are the same."""
+    """Train both; `result["parity"]` says whether they are the same.
+
+    With a `backup` both go on after the last epoch that is there, and each epoch is kept.
+    """
     progress = progress or ProgressListener()
-    with bridge.floatx("float64"):
-        checked = check_parity(data, settings, progress)
+    state = None if backup is None else backup.load()
+    if state is None:
+        with bridge.floatx("float64"):
+            checked = check_parity(data, settings, progress)
+    else:
+        checked = resuming.decoded(state.config.get("checked"), state.arrays)
     with bridge.floatx("float32"):
-        return _side_by_side(data, settings, progress, save_epoch, checked)
+        return _side_by_side(data, settings, progress, save_epoch, checked, backup, state)
 
 
 def _side_by_side(
@@ -65,6 +75,8 @@ def _side_by_side(
     progress: ProgressListener,
     save_epoch: SaveEpoch | None,
     checked: dict[str, Any],
+    backup: BackupAndRestore | None,
+    state: State | None,
 ) -> Outcome:
     """The float32 training of both, timed."""
     model = run_training.build_model(settings, data)
@@ -78,10 +90,19 @@ def _side_by_side(
     steps = -(-len(data[0][0]) // settings.batch_size)
     drift: list[tuple[int, float]] = []
     histories: Histories = {}
-    finished, interrupted = None, False
+    before, finished, interrupted = None, None, False
+    if state is not None:
+        assert backup is not None
+        try:
+            before, apart, warm = _restore(model, copy, state)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise backup.error(f"can't be gone on from: {error or 'it is damaged'}") from error
+        histories = before
+        drift = [(steps * (i + 1), value) for i, value in enumerate(apart)]
+        finished = run_training.snapshot(model), copy.get_weights()
     try:
         for histories in run_training.train_together(
-            {OURS: model, KERAS: copy}, data, settings, model.rng, progress
+            {OURS: model, KERAS: copy}, data, settings, model.rng, progress, before
         ):
             drift.append((steps * (len(drift) + 1), distance(model, copy)))
             with Interruptible():  # what is kept and what is restored tell of the same epoch
@@ -90,6 +111,9 @@ def _side_by_side(
                     save_epoch(
                         model, {**histories, "weight_difference": [apart for _, apart in drift]}
                     )
+                if backup is not None:
+                    apart = [value for _, value in drift]
+                    backup.save(_state(model, copy, histories, apart, warm, checked))
     except KeyboardInterrupt:
         if finished is None:
             raise
@@ -122,6 +146,48 @@ def _side_by_side(
         return Outcome(model, scores, result, histories, drifts, checked["limit"], interrupted)
 
     return run_training.finished(score)
+
+
+FORMAT = "scratchnet comparison 1"
+
+
+def _state(
+    model: Sequential,
+    copy: keras.Sequential,
+    histories: Histories,
+    apart: list[float],
+    warm: dict[str, float],
+    checked: dict[str, Any],
+) -> State:
+    """All that decides the rest of a comparison, after an epoch."""
+    mine = run_training.snapshot(model)
+    theirs = [np.asarray(variable) for variable in (*copy.weights, *copy.optimizer.variables)]
+    arrays = {f"ours/{name}": array for name, array in mine.arrays.items()}
+    for i, array in enumerate(theirs):
+        arrays[f"keras/{i}"] = array if array.dtype.kind == "f" else array.astype(np.float64)
+    told = {"histories": histories, "apart": apart, "warm": warm, "checked": checked}
+    config = {name: resuming.encoded(value, arrays, name) for name, value in told.items()}
+    return State({"format": FORMAT, "ours": mine.config, **config}, arrays)
+
+
+def _restore(
+    model: Sequential, copy: keras.Sequential, state: State
+) -> tuple[Histories, list[float], dict[str, float]]:
+    """Make both what they were then: the histories, the distances and the seconds of before."""
+    config, arrays = state
+    own = {n.removeprefix("ours/"): a for n, a in arrays.items() if n.startswith("ours/")}
+    before = models.model_of(State(config["ours"], own))
+    model.theta[...] = before.theta
+    model.optimizer.build(model.theta)
+    for name, slot in before.optimizer.slots.items():
+        model.optimizer.slots[name][...] = slot
+    model.optimizer.iterations = before.optimizer.iterations
+    model.rng.bit_generator.state = before.rng.bit_generator.state
+    for i, variable in enumerate((*copy.weights, *copy.optimizer.variables)):
+        variable.assign(arrays[f"keras/{i}"].astype(variable.dtype))
+    told = (resuming.decoded(config[name], arrays) for name in ("histories", "apart", "warm"))
+    histories, apart, warm = told
+    return histories, apart, warm
 
 
 def prove(

@@ -95,7 +95,7 @@ class Layer(Part):
         self.grads: Params = {}
 
     def _settled(self, name: str) -> bool:
-        return {"name": self.in_model, "in_model": True}.get(name, self.built)
+        return self.built if name in self._takes else self.in_model or name == "in_model"
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a layer alone is in no model, and its arrays are its own."""
@@ -157,6 +157,8 @@ class Layer(Part):
     @property
     def non_trainable_weights(self) -> list[Array]:
         return [] if self.trainable else self.weights
+
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         return [array.copy() for array in self.weights]

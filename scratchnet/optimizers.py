@@ -87,7 +87,7 @@ class Optimizer(Part):
         "lr": only(instead="assign learning_rate."),
         **{name: only(default) for name, default in NOT_YET.items()},
     }
-    _fixed: ClassVar = dict.fromkeys(("slots", "owners", "resting"), SETTLED)
+    _fixed: ClassVar = dict.fromkeys(("slots", "owners", "resting", "rule"), SETTLED)
 
     def __init__(self, learning_rate: float, name: str | None = None, **others: Any):
         for argument in others:
@@ -99,7 +99,7 @@ class Optimizer(Part):
         self.slots: dict[str, Array] = {}
 
     def _settled(self, name: str) -> bool:
-        return bool(vars(self).get(name))
+        return "slots" in vars(self)
 
     def slot_names(self) -> tuple[str, ...]:
         raise NotImplementedError
@@ -107,9 +107,8 @@ class Optimizer(Part):
     def build(self, theta: Array) -> None:
         """Make the slots for a vector of parameters, all 0; a second call with its like is free."""
         if not self.slots:
-            self.slots = {
-                name: aligned_zeros(theta.size, theta.dtype) for name in self.slot_names()
-            }
+            names = self.slot_names()
+            vars(self)["slots"] = {n: aligned_zeros(theta.size, theta.dtype) for n in names}
         elif any(
             slot.shape != theta.shape or slot.dtype != theta.dtype for slot in self.slots.values()
         ):

@@ -50,12 +50,17 @@ class Weights(NamedTuple):
 
 
 class OptimizerState(NamedTuple):
-    """An optimizer's numbers; a slot is a vector over all parameters, laid end to end."""
+    """An optimizer's numbers; a slot is a vector over the parameters of `layers`, end to end.
+
+    Attributes:
+        layers: the places of the layers that the optimizer was built for.
+    """
 
     kind: str
     name: str
     iterations: int
     learning_rate: float
+    layers: list[int]
     slots: dict[str, Array]
 
 
@@ -91,7 +96,7 @@ def write_weights(weights: Weights) -> bytes:
     }
     if weights.optimizer is not None:
         names["optimizer/vars"] = weights.optimizer.name
-        parameters = [array for _, _, own in weights.layers for array in own]
+        parameters = [a for i in weights.optimizer.layers for a in weights.layers[i][2]]
         for i, value in enumerate(_optimizer_variables(weights.optimizer, parameters)):
             arrays[f"optimizer/vars/{i}"] = value
     return write_hdf5(arrays, names)
@@ -203,6 +208,7 @@ def _weights(state: State, kinds: list[str]) -> Weights:
         optimizer["config"]["name"],
         config["iterations"],
         optimizer["config"]["learning_rate"],
+        config["slot_layers"],
         slots,
     )
     return Weights(described["config"]["name"], layers, held)
@@ -320,8 +326,8 @@ def read_model(file: IO[bytes], size: int) -> State:
     moved = {f"layers/{i}/{j}": a for i, part in enumerate(own) for j, a in enumerate(part)}
     found: dict[str, Any] = {"format": 2, "model": config}
     if variables and isinstance(optimizer, dict):
-        parameters = [array for part in own for array in part]
-        found |= _resumed(optimizer, variables, parameters, moved, arrays)
+        filled = [i for i, part in enumerate(own) if part]
+        found |= _resumed(optimizer, variables, own, _served(config, filled), moved, arrays)
     ours = metadata.get("scratchnet")
     if isinstance(ours, dict) and "rng" in ours:
         found["rng"] = ours["rng"]
@@ -331,7 +337,8 @@ def read_model(file: IO[bytes], size: int) -> State:
 def _resumed(
     optimizer: dict[str, Any],
     variables: list[Array],
-    parameters: list[Array],
+    layers: list[list[Array]],
+    places: list[list[int]],
     moved: dict[str, Array],
     arrays: dict[str, Array],
 ) -> dict[str, Any]:
@@ -346,9 +353,19 @@ def _resumed(
         if rate != rate.dtype.type(settings["learning_rate"]):
             settings["learning_rate"] = float(rate)
     kind = optimizer.get("class_name")
-    slots = slot_vectors(kind, variables[2:], parameters) if isinstance(kind, str) else None
-    if slots is None:
-        arrays |= {f"optimizer/vars/{i}": a for i, a in enumerate(variables[2:], 2)}
-        return {"iterations": int(variables[0])}
-    moved |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
-    return {"iterations": int(variables[0]), "slots": list(slots)}
+    for served in places if isinstance(kind, str) else []:
+        parameters = [array for i in served for array in layers[i]]
+        slots = slot_vectors(str(kind), variables[2:], parameters)
+        if slots is not None:
+            moved |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
+            named = {"slots": list(slots), "slot_layers": served}
+            return {"iterations": int(variables[0]), **named}
+    arrays |= {f"optimizer/vars/{i}": a for i, a in enumerate(variables[2:], 2)}
+    return {"iterations": int(variables[0])}
+
+
+def _served(described: dict[str, Any], filled: list[int]) -> list[list[int]]:
+    """Whom an optimizer was built for, the likelier first: what learns, or all with parameters."""
+    configs = enumerate(layer.get("config") for layer in _layers(described))
+    frozen = {i for i, own in configs if isinstance(own, dict) and own.get("trainable") is False}
+    return [[i for i in filled if i not in frozen], filled]

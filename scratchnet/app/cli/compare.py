@@ -24,6 +24,7 @@ EXAMPLES = """**Examples**
 - `scratchnet compare --epochs 3 --limit 6000`
 - `scratchnet compare --float64`
 - `scratchnet compare --data fashion/ --json`
+- `scratchnet compare --resume runs/compare`: after the last epoch that both were through
 
 **Exit status**
 
@@ -53,6 +54,8 @@ def compare(
     unscaled: options.Unscaled = False,
     engine: options.Engine = EngineName.auto,
     threads: options.Threads = None,
+    resume: options.Resume = None,
+    checkpoint_every: options.CheckpointEvery = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -64,17 +67,26 @@ def compare(
     """
     lacking = not no_keras and not inputs.has_keras()
     _check(float64, no_keras, unscaled, lacking)
-    if lacking:
-        say(f"Keras is not installed, so ours trains alone. To compare: {INSTALL}", "bold yellow")
     screen = Screen(quiet, verbose)
-    job = run_training.RunSettings(epochs, batch_size, seed, not unscaled, engine.value, threads)
-    kind = "proof" if float64 else "compare"
-    inputs.check_engine(engine.value)
-    training.check_out(out)
-    task = training.Task(kind, job, inputs.choose_data(data, limit, quiet), limit, out, ctx.obj)
-    train = (
-        run_training.train_solo if no_keras or lacking else _beside_keras(float64, threads, screen)
-    )
+    if resume is not None:
+        task = training.resumed_task(ctx, resume, ("compare",), data, quiet, checkpoint_every)
+        alone = task.resumed is not None and task.resumed.alone
+        if lacking and not alone:
+            raise UserError(f"{resume} was begun beside Keras, which is not installed: {INSTALL}")
+    else:
+        alone = no_keras or lacking
+        if lacking:
+            told = f"Keras is not installed, so ours trains alone. To compare: {INSTALL}"
+            say(told, "bold yellow")
+        inputs.check_engine(engine.value)
+        training.check_out(out)
+        job = run_training.RunSettings(
+            epochs, batch_size, seed, not unscaled, engine.value, threads
+        )
+        choice, kind = inputs.choose_data(data, limit, quiet), "proof" if float64 else "compare"
+        task = training.Task(kind, job, choice, limit, out, ctx.obj, checkpoint_every)
+    threads = task.settings.threads
+    train = run_training.train_solo if alone else _beside_keras(float64, threads, screen)
     result, path = training.train_into_folder(task, train, screen)
     tables.print_result(result, path, as_json, quiet)
     if result["interrupted"]:
