@@ -13,6 +13,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,7 +33,7 @@ from scratchnet import (
 from scratchnet import metrics as metrics_room
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
 from scratchnet.checks import Examples, NotBuiltError, Shape
-from scratchnet.engines import Array, Engine, get_engine, reference
+from scratchnet.engines import Array, Engine, get_engine, own_engine, reference
 from scratchnet.fitting import Orders, Runner
 from scratchnet.layers import Input, Layer
 from scratchnet.metrics.meters import Meters, flat_logs, unique_names
@@ -54,6 +55,13 @@ NOT_HERE = {
     ),
 }
 """Keras's attributes of a model that would be taken here without effect, and what to do instead."""
+
+
+def engine_from(engine: Any) -> Engine:
+    """What `compile(engine=)` stands for: a name, an engine, or a module that defines one."""
+    if isinstance(engine, Engine):
+        return engine
+    return own_engine(engine) if isinstance(engine, ModuleType) else get_engine(engine)
 
 
 def take_engine(engine: Any) -> Engine | None:
@@ -380,7 +388,7 @@ class Sequential(Network):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
         *,
-        engine: str | None = None,
+        engine: str | Engine | ModuleType | None = None,
         threads: int | None = None,
     ) -> None:
         """Choose what `fit` minimises, how, and on which engine.
@@ -390,6 +398,7 @@ class Sequential(Network):
             loss, metrics, weighted_metrics: by name, class, function or object, as in Keras; and as
                 there, compiling again without a loss, or without both kinds of metrics, keeps them.
             engine: `"auto"`, `"reference"` or `"compiled"`; `config.set_engine` sets the default.
+                Or an engine of your own: an `Engine`, or a module (see `engines.own_engine`).
             threads: at most so many threads in the compiled engine; all that the process may use.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: taken so that scripts
                 run; they steer TensorFlow and have no effect here.
@@ -411,7 +420,7 @@ class Sequential(Network):
         axis = getattr(chosen_loss, "axis", -1)
         if axis not in (-1, 1):
             raise ValueError(f"compile: a loss with axis={axis}: only the last axis, -1.")
-        chosen_engine = get_engine(engine or config.engine())
+        chosen_engine = engine_from(config.engine() if engine is None else engine)
         self.threads = threads
         self.engine, self.optimizer = chosen_engine, chosen_optimizer
         vars(self).update(loss=chosen_loss, metrics_asked=asked)

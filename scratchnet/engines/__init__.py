@@ -3,7 +3,7 @@
 Read `contract.py` next, then `reference.py`; `compiled/` is the fast one.
 """
 
-from scratchnet.engines.choice import get_engine
+from scratchnet.engines.choice import get_engine, own_engine
 from scratchnet.engines.contract import (
     ENGINE_NAMES,
     ActivationFunction,
@@ -23,4 +23,5 @@ __all__ = [
     "LossFunction",
     "Plan",
     "get_engine",
+    "own_engine",
 ]

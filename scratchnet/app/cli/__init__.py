@@ -15,6 +15,7 @@ import typer
 from scratchnet import __version__
 from scratchnet.app.cli import (
     compare,
+    course,
     data,
     doctor,
     draw,
@@ -61,10 +62,10 @@ app = typer.Typer(
 COMMANDS = {
     "Training": (train, compare),
     "Looking": (predict, report, evaluate, summary, draw, explain),
-    "Checking": (museum,),
+    "Checking": (museum, course),
     "This machine": (data, doctor),
 }
-"""In the order of `--help`. Each room holds a function of its own name, and its EXAMPLES."""
+"""In the order of `--help`. Each room holds a function or a group of its own name, and EXAMPLES."""
 
 
 def _version(asked: bool) -> None:
@@ -89,7 +90,11 @@ def scratchnet(
 for _panel, _rooms in COMMANDS.items():
     for _room in _rooms:
         _name = _room.__name__.rpartition(".")[2]
-        app.command(_name, epilog=_room.EXAMPLES, rich_help_panel=_panel)(getattr(_room, _name))
+        _command = getattr(_room, _name)
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, epilog=_room.EXAMPLES, rich_help_panel=_panel)
+        else:
+            app.command(_name, epilog=_room.EXAMPLES, rich_help_panel=_panel)(_command)
 
 
 def main() -> None:
