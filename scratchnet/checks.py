@@ -26,10 +26,10 @@ class NotBuiltError(AttributeError, ValueError):
     """
 
 
+REGULARIZED = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
+"""Keras's arguments of layers that add to the loss."""
+
 LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
-    "kernel_regularizer": (None,),
-    "bias_regularizer": (None,),
-    "activity_regularizer": (None,),
     "kernel_constraint": (None,),
     "bias_constraint": (None,),
     "lora_rank": (None,),
@@ -62,6 +62,16 @@ def check_dtype(owner: str, dtype: Any) -> None:
             f"{owner}: dtype={dtype!r}: only {floatx()!r}, which holds for the whole model. "
             "Change it with config.set_floatx before the model is made."
         )
+
+
+def check_input_dtype(dtype: Any) -> None:
+    """Samples may be of any type of numbers: a model makes its own of them."""
+    try:
+        known = dtype is None or np.dtype(dtype).kind in "fiub"
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"Input: dtype={dtype!r}: expected a type of numbers, such as 'uint8'.")
 
 
 class Examples(NamedTuple):

@@ -17,7 +17,7 @@ import numpy as np
 
 from scratchnet import learning
 from scratchnet.checks import Examples
-from scratchnet.engines import Array, DenseSpec, Plan, get_engine
+from scratchnet.engines import Array, DenseSpec, Plan, get_engine, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
 from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
@@ -46,7 +46,7 @@ def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...
     """Scale, offset and dense layers of a stack, or None if it holds anything else."""
     scale, offset, specs = 1.0, 0.0, []
     for i, layer in enumerate(layers):
-        if patched(layer):
+        if patched(layer) or _strange_function(layer):
             return None
         if type(layer) is Dense:
             (inputs,) = layer.input_shape or (0,)
@@ -64,9 +64,17 @@ def unknown_part(model: Network, loss: Loss) -> str | None:
         return None
     strange = (layer for layer in model.layers if type(layer) not in (Dense, Flatten, Rescaling))
     layer = next((f"{layer.name!r}, a {type(layer).__name__}," for layer in strange), None)
+    if layer is None:
+        layer = next(map(_strange_function, filter(_strange_function, model.layers)), None)
     if layer is None and loss.function(loss.reading(model.layers[-1].activation)) is not None:
         return f"the loss {loss.name!r}"
     return layer
+
+
+def _strange_function(layer: Layer) -> str | None:
+    """The activation of a layer, if it is none that the engines have code of their own for."""
+    known = layer.activation in reference.ENGINE.activations
+    return None if known else f"{layer.activation!r}, the activation of {layer.name!r},"
 
 
 def own_step(model: Network) -> bool:

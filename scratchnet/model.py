@@ -176,7 +176,7 @@ class Network(Part):
         tape: list[Stage] = []
         for layer, own in zip(self.layers, params, strict=True):
             Z, cache = layer.forward(tape[-1].A if tape else X, own, engine)
-            tape.append(Stage(Z, engine.activations[layer.activation].forward(Z), cache))
+            tape.append(Stage(Z, engine.activation(layer.activation).forward(Z), cache))
         return tape
 
     def backward(
@@ -195,7 +195,7 @@ class Network(Part):
                 dZ, tape[i].cache, params[i], grads[i], engine, need_dX=below is not None
             )
             if below is not None and dA is not None:
-                activation = engine.activations[self.layers[i - 1].activation]
+                activation = engine.activation(self.layers[i - 1].activation)
                 dZ = activation.backward(dA, below.Z, below.A)
 
     @property

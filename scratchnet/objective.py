@@ -64,7 +64,7 @@ class Objective:
         row = TABLE[loss.family, reading] if own is None else Row(reading, loss.family)
         self.reads, self.function = row
         self.kernel = own or engine.losses[self.function]
-        self.head = engine.activations[head]
+        self.head = engine.activation(head)
 
     def losses(self, Z: Array, A: Array, y: Array) -> tuple[Array, Array, Any]:
         """Z and A = head(Z), both (B, K), and y -> losses (B,), targets T (B, K), cache."""

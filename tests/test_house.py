@@ -26,7 +26,7 @@ FLOORS = (
         *("scratchnet.atomic", "scratchnet.progress", "scratchnet.untrusted"),
     ),
     ("scratchnet.engines.memory", "scratchnet.engines.reference"),
-    ("scratchnet.engines.compiled",),
+    ("scratchnet.engines.compiled", "scratchnet.engines.activations"),
     ("scratchnet.engines.choice",),
     ("scratchnet.engines",),
     (

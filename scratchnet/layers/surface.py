@@ -1,0 +1,145 @@
+"""What a user sees of any layer under Keras's names: name, weights, configuration, a call.
+
+Nothing here is about how a layer computes: that is `core.py`. A layer that is in no model may be
+built and called by itself; it then holds its own arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from scratchnet import checks
+from scratchnet.activations.names import floats, name_of
+from scratchnet.checks import NotBuiltError, Shape
+from scratchnet.config import floatx
+from scratchnet.engines import reference
+from scratchnet.engines.contract import Array
+from scratchnet.registry import instance
+from scratchnet.support import SETTLED, Part, generator, only
+
+Params = dict[str, Array]
+
+REGULARIZERS: dict[str, Callable[..., Any]] = {}
+"""By Keras's names; `scratchnet/regularizers` fills it in."""
+
+
+def take_regularizer(identifier: Any) -> Any:
+    """A regularizer by name, class or config, or anything that makes a number of an array."""
+    return instance("regularizer", identifier, REGULARIZERS)
+
+
+def take_truth(value: Any) -> bool:
+    """A truth value, also as a number; text is none."""
+    if not isinstance(value, bool | int | np.bool_):
+        raise ValueError("expected a boolean, True or False.")
+    return bool(value)
+
+
+class LayerSurface(Part):
+    """What every layer has, whatever it computes (see `Layer`).
+
+    Attributes:
+        state: names of parameters that training moves without a gradient.
+        losses: what the layer adds to a model's loss, after a call of it alone.
+    """
+
+    activation = "linear"
+    in_model = False
+    state: tuple[str, ...] = ()
+    _takes: ClassVar = {
+        "activation": name_of,
+        "trainable": take_truth,
+        **dict.fromkeys(checks.REGULARIZED, take_regularizer),
+        **{name: only(*usual) for name, usual in checks.LAYER_OPTIONS.items()},
+    }
+    _fixed: ClassVar = dict.fromkeys(
+        ("name", "in_model", "given_shape", "input_shape", "params", "grads"), SETTLED
+    )
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True, **options: Any):
+        for role in checks.REGULARIZED:
+            setattr(self, role, options.pop(role, None))
+        self.given_shape = checks.layer_options(type(self).__name__, options)
+        self.name, self.trainable = name or "", trainable
+        self.input_shape: Shape | None = None
+        self.params: Params = {}
+        self.grads: Params = {}
+
+    def _settled(self, name: str) -> bool:
+        return {"name": self.in_model, "in_model": True}.get(name, self.built)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of a layer alone is in no model, and its arrays are its own."""
+        return {name: value for name, value in vars(self).items() if name != "in_model"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # In a circle a model may have handed out its views before: those stay.
+        vars(self).update(state | vars(self))
+
+    def build(self, input_shape: Iterable[int | None]) -> None:
+        """Draw the parameters of a layer alone; `input_shape` counts the batch axis, as in Keras."""
+        _, *sizes = input_shape
+        if self.built:
+            return
+        shape, dtype, rng = checks.check_shape(sizes), np.dtype(floatx()), generator()
+        layer: Any = self
+        drawn = {n: draw(size, dtype, rng) for n, (size, draw) in layer.parameters(shape).items()}
+        zeros = {name: np.zeros_like(array) for name, array in drawn.items()}
+        vars(self).update(input_shape=shape, params=drawn, grads=zeros)
+
+    def __call__(self, inputs: Any, training: bool | None = None) -> Array:
+        """The outputs of this layer by itself for one batch, by the reference engine."""
+        X, layer, engine = floats(inputs), self, reference.ENGINE
+        self.build(X.shape)
+        dtype = next((array.dtype for array in self.params.values()), np.dtype(floatx()))
+        Z, _ = layer.forward(X.astype(dtype, copy=False), self.params, engine)
+        return engine.activation(self.activation).forward(Z)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, as JSON takes them, that make this layer again."""
+        return {"name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A new layer by the arguments that `get_config` returned."""
+        return cls(**config)
+
+    @property
+    def built(self) -> bool:
+        return vars(self).get("input_shape") is not None
+
+    @property
+    def output_shape(self) -> Shape:
+        if self.input_shape is None:
+            raise NotBuiltError(f"layer {self.name!r} has no shape yet: give the model an Input.")
+        layer: Any = self
+        shape: Shape = layer.compute_output_shape(self.input_shape)
+        return shape
+
+    @property
+    def weights(self) -> list[Array]:
+        """The parameters themselves, not copies: writing to them changes the model."""
+        return list(self.params.values())
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        names = [name for name in self.params if self.trainable and name not in self.state]
+        return [self.params[name] for name in names]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        names = [name for name in self.params if not self.trainable or name in self.state]
+        return [self.params[name] for name in names]
+
+    def get_weights(self) -> list[Array]:
+        return [array.copy() for array in self.weights]
+
+    def set_weights(self, weights: Iterable[Any]) -> None:
+        """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
+        checks.assign(self.weights, weights)
+
+    def count_params(self) -> int:
+        return sum(array.size for array in self.weights)
