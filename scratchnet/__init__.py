@@ -1,7 +1,7 @@
 """scratchnet: a dense network from scratch, under Keras's names.
 
-Only names live here. To read the code, begin with `engines/reference.py`, then `layers.py`,
-`losses/loss.py`, `objective.py`, `optimizers.py` and `model.py`.
+Only names live here. To read the code, begin with `engines/reference.py`, then `layers/core.py`,
+`losses/loss.py`, `objective.py`, `optimizers/updates.py` and `model.py`.
 """
 
 from scratchnet import (
@@ -15,6 +15,7 @@ from scratchnet import (
     metrics,
     models,
     optimizers,
+    regularizers,
     utils,
 )
 from scratchnet.layers import Input
@@ -35,5 +36,6 @@ __all__ = [
     "metrics",
     "models",
     "optimizers",
+    "regularizers",
     "utils",
 ]

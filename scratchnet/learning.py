@@ -34,7 +34,26 @@ def train_step(model: Network, batch: Examples) -> tuple[Any, Array]:
         model.optimizer.step(model.engine, theta, model.grad[part])
     if not isinstance(part, slice):
         model.theta[part] = theta
+    settle(model)
     return loss, outputs
+
+
+def settle(model: Network) -> None:
+    """Take off the layers' `state` what `backward` left for it in `grads`."""
+    for layer in model.layers:
+        for name in layer.state:
+            layer.params[name] -= layer.grads[name]
+
+
+def moved(layer: Layer) -> int:
+    """How many of a layer's parameters a gradient moves: all but its `state`."""
+    return sum(array.size for name, array in layer.params.items() if name not in layer.state)
+
+
+def finalize(model: Network) -> None:
+    """At the end of `fit`: the averages of the weights, where the optimizer keeps some."""
+    if model.optimizer.use_ema and model.optimizer.slots:
+        model.theta[claim(model)] = model.optimizer.slots["average"]
 
 
 def claim(model: Network) -> slice | Array:
@@ -46,9 +65,13 @@ def claim(model: Network) -> slice | Array:
     layers = [layer for layer in model.layers if layer.params]
     learning = learners(model)
     part: slice | Array = slice(None)
-    if len(learning) < len(layers):
-        flags = [layer in learning for layer in layers]
-        part = np.repeat(flags, [layer.count_params() for layer in layers])
+    if len(learning) < len(layers) or any(layer.state for layer in layers):
+        entries = [
+            (layer in learning and name not in layer.state, array.size)
+            for layer in layers
+            for name, array in layer.params.items()
+        ]
+        part = np.repeat([moves for moves, _ in entries], [size for _, size in entries])
     optimizer = model.optimizer
     if optimizer.owners is None:
         optimizer.build(model.theta[part])
@@ -63,7 +86,7 @@ def _hand_over(optimizer: Optimizer, learning: list[Layer]) -> None:
     """Bring the slots of these layers into `optimizer.slots`, in order; those of others rest."""
     mine = slots_by_layer(optimizer)
     if not any(layer.in_model for layer in mine):  # copied or unpickled without its model
-        sizes = ([layer.count_params() for layer in layers] for layers in (mine, learning))
+        sizes = ([*map(moved, layers)] for layers in (mine, learning))
         if len({*map(tuple, sizes)}) == 1:
             mine = dict(zip(learning, mine.values(), strict=True))
     unknown = [layer.name for layer in learning if layer not in mine]
@@ -85,7 +108,7 @@ def slots_by_layer(optimizer: Optimizer) -> dict[Layer, dict[str, Array]]:
     """The slots of every layer that the optimizer was built for, those that rest last."""
     found, start = {}, 0
     for layer in optimizer.owners or ():
-        stop = start + layer.count_params()
+        stop = start + moved(layer)
         found[layer] = {name: slot[start:stop] for name, slot in optimizer.slots.items()}
         start = stop
     return {**found, **optimizer.resting}

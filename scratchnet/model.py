@@ -21,9 +21,10 @@ from scratchnet.checks import Examples, Shape
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
-from scratchnet.layers import Input, Layer, Params
+from scratchnet.layers.core import Input, Layer
+from scratchnet.layers.surface import Params
 from scratchnet.objective import Objective
-from scratchnet.optimizers import Optimizer
+from scratchnet.optimizers.updates import Optimizer
 from scratchnet.support import Part, generator
 
 

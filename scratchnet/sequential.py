@@ -41,6 +41,7 @@ from scratchnet.objective import Objective
 from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
 from scratchnet.saving import SavedStateError, files
 from scratchnet.support import check_choice, generator, only, reject_unsupported
+from scratchnet.training import TrainingNetwork
 
 copyreg.pickle(Engine, copying.described)
 
@@ -79,7 +80,7 @@ def take_threads(threads: Any) -> int | None:
     return None if threads is None else checks.check_count("threads", threads)
 
 
-class Sequential(Network):
+class Sequential(TrainingNetwork):
     """A stack of layers, trained as in Keras.
 
     Args:
@@ -99,7 +100,7 @@ class Sequential(Network):
     _takes: ClassVar = {
         "engine": take_engine,
         "name": take_name,
-        "optimizer": optimizers.get,
+        "optimizer": optimizers.of,
         "rng": take_generator,
         "threads": take_threads,
         **{name: only(instead=why) for name, why in NOT_HERE.items()},
@@ -189,13 +190,14 @@ class Sequential(Network):
     @property
     def trainable_weights(self) -> list[Array]:
         """The parameters that learn: views, in the order of `weights`."""
-        return [array for layer in learning.learners(self) for array in layer.weights]
+        return [a for layer in learning.learners(self) for a in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[Array]:
         """The parameters that stand still."""
-        frozen = (layer for layer in self.layers if layer not in learning.learners(self))
-        return [array for layer in frozen for array in layer.weights]
+        learners = learning.learners(self)
+        still = (x.non_trainable_weights if x in learners else x.weights for x in self.layers)
+        return [array for arrays in still for array in arrays]
 
     trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
 
@@ -337,7 +339,10 @@ class Sequential(Network):
         with single_threaded_blas():
             loss, _ = self.gradient(batch)
         return float(loss), [
-            grad.copy() for x in learning.learners(self) for grad in x.grads.values()
+            grad.copy()
+            for layer in learning.learners(self)
+            for name, grad in layer.grads.items()
+            if name not in layer.state
         ]
 
     def loss_at(self, theta: Array, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -396,7 +401,7 @@ class Sequential(Network):
         made = [[metrics_room.made(metric) for metric in group] for group in asked]
         if self.compiled and metrics is None and weighted_metrics is None:
             asked, made = self.metrics_asked, self.metrics_made
-        chosen_loss, chosen_optimizer = losses.of(loss), optimizers.get(optimizer)
+        chosen_loss, chosen_optimizer = losses.of(loss), optimizers.of(optimizer)
         if chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
         if chosen_loss.axis not in (-1, 1):
@@ -503,6 +508,7 @@ class Sequential(Network):
                 progress.end(shown)
                 if self.stop_training:
                     break
+            learning.finalize(self)
             events.on_train_end(logs)
         return events.history
 
@@ -677,8 +683,10 @@ class Sequential(Network):
         whole = not one and fitting.evaluate(self, data, meters)
         for step, batch in enumerate(() if whole else data.batches(size)):
             events.on_test_batch_begin(step)
-            head = self.run(batch.x)[-1]
+            tape = self.run(batch.x)
+            head = tape[-1]
             loss = self.objective.value(head.Z, head.A, batch.y, batch.weights)
+            loss += self.penalty(tape, self.params)
             meters.update(batch, loss, head.A)
             if one:
                 events.on_test_batch_end(step, meters.logs())

@@ -40,7 +40,11 @@ FLOORS = (
         "scratchnet.data_adapters",
     ),
     ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers"),
-    ("scratchnet.model", "scratchnet.loss_functions", "scratchnet.metrics"),
+    (
+        *("scratchnet.model", "scratchnet.loss_functions", "scratchnet.metrics"),
+        "scratchnet.regularizers",
+    ),
+    ("scratchnet.training",),
     ("scratchnet.callbacks", "scratchnet.learning", "scratchnet.rescue"),
     ("scratchnet.saving.objects",),
     ("scratchnet.fitting", "scratchnet.checkpoint", "scratchnet.summary"),
@@ -57,7 +61,7 @@ FLOORS = (
 ROOMS = {
     "keras": {
         *("activations", "callbacks", "config", "datasets", "initializers", "layers", "losses"),
-        *("metrics", "models", "optimizers", "saving", "utils"),
+        *("metrics", "models", "optimizers", "regularizers", "saving", "utils"),
     },
     "the core": {"engines", "model", "objective"},
     "the rest": {
@@ -79,6 +83,7 @@ ROOMS = {
         "sequential": "Sequential, at keras.Sequential",
         "summary": "the table of model.summary, which needs rich",
         "support": "small tools",
+        "training": "what layers may ask for beyond the core",
         "testing": "batteries, strategies, the museum",
         "untrusted": "bytes from strangers",
     },
@@ -92,6 +97,7 @@ NAMESAKES = {
         ),
         "a loss and a metric, as in Keras",
     ),
+    "Identity": "a layer and an initializer, as in Keras",
     "Sum": "a metric, as in Keras, and a sum as the page of explain shows it",
     "Peer": "every file in benchmarks/peers defines the one that the harness asks for",
 }

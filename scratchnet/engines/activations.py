@@ -231,7 +231,7 @@ def bent_relu_backward(
     max_value: float | None = None,
     threshold: float = 0.0,
 ) -> Array:
-    """A = min(Z, max_value) where Z > threshold, else slope (Z - threshold): dZ = dA, 0 or slope dA.
+    """A = min(Z, max_value) where Z > threshold, else slope (Z - threshold): dZ = dA, 0, slope dA.
 
     At max_value itself dA passes, but for max_value = 6 without a threshold; at the threshold
     nothing does, but with a slope alone. All of it as TensorFlow has it.
@@ -241,12 +241,12 @@ def bent_relu_backward(
     """
     if negative_slope and max_value is None and not threshold:
         return leaky_relu_backward(dA, Z, Z, negative_slope)
-    passes = Z > threshold
+    passes = threshold < Z
     if max_value is not None:
         native = max_value == 6 and not threshold
-        passes &= (Z < max_value if native else Z <= max_value) & (Z >= 0)
+        passes &= (max_value > Z if native else max_value >= Z) & (Z >= 0)
     dZ = np.where(passes, dA, np.zeros_like(dA))
-    return dZ + np.where(Z < threshold, dA * negative_slope, 0) if negative_slope else dZ
+    return dZ + np.where(threshold > Z, dA * negative_slope, 0) if negative_slope else dZ
 
 
 def exponential(Z: Array) -> Array:

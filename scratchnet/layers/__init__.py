@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scratchnet.layers.surface import Params
 from scratchnet.layers.core import Dense, Flatten, Input, Layer, Rescaling
 from scratchnet.layers.pointwise import ELU, Activation, Identity, LeakyReLU, ReLU, Softmax
 from scratchnet.layers.reshaping import InputLayer, Reshape
+from scratchnet.layers.surface import Params
 
 KINDS: tuple[type[Layer], ...] = (
     *(Flatten, Rescaling, Dense),
@@ -14,4 +14,20 @@ KINDS: tuple[type[Layer], ...] = (
 LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 """The layers that a saved file may name."""
 
-__all__ = ["LAYERS", "Input", "InputLayer", "Params", *LAYERS, "Layer"]
+__all__ = [
+    "ELU",
+    "LAYERS",
+    "Activation",
+    "Dense",
+    "Flatten",
+    "Identity",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LeakyReLU",
+    "Params",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Softmax",
+]

@@ -11,15 +11,16 @@ explain` shows the layers as stages R, X, Z and dW.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from scratchnet import checks, initializers
+from scratchnet import checks
 from scratchnet.activations.names import name_of
 from scratchnet.checks import NotBuiltError, Shape, check_count
 from scratchnet.engines.contract import Array, Engine
-from scratchnet.initializers import Initializer
+from scratchnet.initializers import initializer as initializers
+from scratchnet.initializers.initializer import Initializer
 from scratchnet.layers.surface import LayerSurface, Params
 from scratchnet.support import SETTLED, Part, reject_unsupported, through_float32
 
@@ -251,5 +252,3 @@ class Dense(Layer):
     def bias(self) -> Array | None:
         """b (O,), a view of the model's vector, or None."""
         return self._made("bias") if self.use_bias else None
-
-

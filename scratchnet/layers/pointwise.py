@@ -16,7 +16,8 @@ from scratchnet.checks import Shape
 from scratchnet.engines import activations as formulas
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array, Engine
-from scratchnet.layers.core import Layer, Params
+from scratchnet.layers.core import Layer
+from scratchnet.layers.surface import Params
 from scratchnet.support import SETTLED
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from scratchnet.checks import Shape
 from scratchnet.config import floatx
 from scratchnet.engines.contract import Array, Engine
-from scratchnet.layers.core import Input, Layer, Params
+from scratchnet.layers.core import Input, Layer
+from scratchnet.layers.surface import Params
 from scratchnet.support import SETTLED, reject_unsupported
 
 

@@ -49,6 +49,7 @@ class LayerSurface(Part):
     activation = "linear"
     in_model = False
     state: tuple[str, ...] = ()
+    activity_regularizer: Any
     _takes: ClassVar = {
         "activation": name_of,
         "trainable": take_truth,
@@ -80,7 +81,7 @@ class LayerSurface(Part):
         vars(self).update(state | vars(self))
 
     def build(self, input_shape: Iterable[int | None]) -> None:
-        """Draw the parameters of a layer alone; `input_shape` counts the batch axis, as in Keras."""
+        """Draw the parameters of a layer alone; `input_shape` counts the batch axis."""
         _, *sizes = input_shape
         if self.built:
             return
@@ -92,7 +93,8 @@ class LayerSurface(Part):
 
     def __call__(self, inputs: Any, training: bool | None = None) -> Array:
         """The outputs of this layer by itself for one batch, by the reference engine."""
-        X, layer, engine = floats(inputs), self, reference.ENGINE
+        X, engine = floats(inputs), reference.ENGINE
+        layer: Any = self
         self.build(X.shape)
         dtype = next((array.dtype for array in self.params.values()), np.dtype(floatx()))
         Z, _ = layer.forward(X.astype(dtype, copy=False), self.params, engine)

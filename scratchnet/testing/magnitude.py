@@ -77,7 +77,7 @@ MAGNITUDE = replace(
     name="magnitude",
     activations={
         name: ActivationFunction(a.forward, CURVED.get(name, a.backward))
-        for name, a in (ENGINE.activations | MORE).items()
+        for name, a in {**ENGINE.activations, **MORE}.items()
     },
 )
 """The reference engine with every minus of its activations' derivatives turned into a plus."""
