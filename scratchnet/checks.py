@@ -13,6 +13,7 @@ import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines.contract import Array
+from scratchnet.registry import instance, serialized
 from scratchnet.support import check_choice, reject_unsupported
 
 Shape = tuple[int, ...]
@@ -26,6 +27,8 @@ class NotBuiltError(AttributeError, ValueError):
     """
 
 
+REGULARIZERS: dict[str, Any] = {}
+"""By Keras's names; `regularizers.py` fills it in."""
 REGULARIZED = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
 """Keras's arguments of layers that add to the loss."""
 
@@ -62,6 +65,16 @@ def check_dtype(owner: str, dtype: Any) -> None:
             f"{owner}: dtype={dtype!r}: only {floatx()!r}, which holds for the whole model. "
             "Change it with config.set_floatx before the model is made."
         )
+
+
+def take_regularizer(identifier: Any) -> Any:
+    """A regularizer by name, class or config, or anything that makes a number of an array."""
+    return instance("regularizer", identifier, REGULARIZERS)
+
+
+def described(regularizer: Any) -> dict[str, Any]:
+    """A regularizer as a layer's configuration holds it."""
+    return serialized("keras.regularizers", regularizer, REGULARIZERS)
 
 
 def check_input_dtype(dtype: Any) -> None:

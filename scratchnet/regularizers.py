@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from scratchnet.checks import REGULARIZERS, take_regularizer
 from scratchnet.engines.contract import Array
-from scratchnet.layers.surface import REGULARIZERS, take_regularizer
 from scratchnet.registry import instance, serialized
+from scratchnet.support import through_float32
 
 
 def non_negative(name: str, value: Any) -> float:
@@ -73,7 +74,7 @@ def magnitude(x: Array) -> Array:
 
 
 class L1L2(Regularizer):
-    """l1 sum |x| + l2 sum x^2.
+    """l1 sum |x| + l2 sum x^2; l1 and l2 are float32 numbers, in float64 too, as in Keras.
 
     >>> L1L2(l1=0.5, l2=0.25)(np.array([-2.0, 4.0]))
     np.float64(8.0)
@@ -86,9 +87,9 @@ class L1L2(Regularizer):
     def __call__(self, x: Array) -> Any:
         total: Any = np.zeros((), x.dtype)[()]
         if self.l1:
-            total = total + self.l1 * np.sum(magnitude(x))
+            total = total + through_float32(self.l1) * np.sum(magnitude(x))
         if self.l2:
-            total = total + self.l2 * np.sum(x * x)
+            total = total + through_float32(self.l2) * np.sum(x * x)
         return total
 
     def gradient(self, x: Array) -> Array:
@@ -97,8 +98,8 @@ class L1L2(Regularizer):
         >>> L1L2(l1=0.5, l2=0.25).gradient(np.array([-2.0, 0.0, 4.0])).tolist()
         [-1.5, 0.0, 2.5]
         """
-        result: Array = (self.l1 * np.sign(x) + 2 * self.l2 * x).astype(x.dtype)
-        return result
+        l1, l2 = through_float32(self.l1), through_float32(self.l2)
+        return np.asarray(l1 * np.sign(x) + 2 * l2 * x, x.dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {"l1": self.l1, "l2": self.l2}

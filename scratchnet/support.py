@@ -196,3 +196,23 @@ def only(*values: Any, instead: str = "") -> Callable[[Any], Any]:
         return value
 
     return take
+
+
+def extends(base: type) -> Callable[[type], type]:
+    """Give a class of the core what is defined in a class beside it.
+
+    >>> class Bare: ...
+    >>> @extends(Bare)
+    ... class More(Bare):
+    ...     def hello(self): return "hello"
+    >>> Bare().hello()
+    'hello'
+    """
+
+    def give(kind: type) -> type:
+        for name, value in vars(kind).items():
+            if name not in ("__module__", "__doc__", "__qualname__", "__annotations__"):
+                setattr(base, name, value)
+        return kind
+
+    return give

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from scratchnet.checks import REGULARIZED, Examples
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.layers import Layer, Params
+from scratchnet.layers.alone import regularized
 from scratchnet.model import Network, Stage
 from scratchnet.objective import Objective
 
@@ -26,14 +25,9 @@ def asks(layer: Layer) -> bool:
     >>> asks(layers.Dense(3)), asks(layers.Dense(3, kernel_regularizer="l2"))
     (False, True)
     """
-    regularized = any(getattr(layer, role, None) is not None for role in REGULARIZED)
-    return regularized or hasattr(layer, "train_forward") or bool(layer.state)
-
-
-def regularized(layer: Layer) -> list[tuple[str, Any]]:
-    """The parameters that are regularized, by name, each with its regularizer."""
-    found = [(name, getattr(layer, f"{name}_regularizer", None)) for name in layer.params]
-    return [(name, by) for name, by in found if by is not None and layer.trainable]
+    if hasattr(layer, "train_forward") or layer.state:
+        return True
+    return any(getattr(layer, role, None) is not None for role in REGULARIZED)
 
 
 class TrainingNetwork(Network):
@@ -47,6 +41,7 @@ class TrainingNetwork(Network):
     r(kernel), r(bias) and r(A) / B to the loss, in `evaluate` too.
 
     >>> from scratchnet import Input, layers
+    >>> import numpy as np
     >>> from scratchnet.losses import MeanSquaredError
     >>> stack = [Input((1,)), layers.Dense(1, kernel_initializer="ones", kernel_regularizer="l2")]
     >>> network = TrainingNetwork(stack)

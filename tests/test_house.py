@@ -37,13 +37,10 @@ FLOORS = (
     ("scratchnet.checks",),
     (
         *("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
-        "scratchnet.data_adapters",
+        *("scratchnet.data_adapters", "scratchnet.regularizers"),
     ),
     ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers"),
-    (
-        *("scratchnet.model", "scratchnet.loss_functions", "scratchnet.metrics"),
-        "scratchnet.regularizers",
-    ),
+    ("scratchnet.model", "scratchnet.loss_functions", "scratchnet.metrics"),
     ("scratchnet.training",),
     ("scratchnet.callbacks", "scratchnet.learning", "scratchnet.rescue"),
     ("scratchnet.saving.objects",),

@@ -13,7 +13,7 @@ import numpy as np
 
 from scratchnet.engines.contract import Array
 from scratchnet.initializers.initializer import Initializer, fans
-from scratchnet.support import check_choice
+from scratchnet.support import check_choice, through_float32
 
 STD_OF_CUT_NORMAL = 0.87962566103423978
 """Of a standard normal truncated to [-2, 2]."""
@@ -59,7 +59,7 @@ class Ones(_Configured):
 
 
 class Constant(_Configured):
-    """All `value`.
+    """All `value`; a number passes through float32, in float64 too, as in Keras.
 
     >>> Constant(3)((2,), "float64").tolist()
     [3.0, 3.0]
@@ -72,7 +72,9 @@ class Constant(_Configured):
         self.value = value
 
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        return np.broadcast_to(np.asarray(self.value), shape).astype(float)
+        number = not isinstance(self.value, np.ndarray)
+        value = through_float32(self.value) if number else np.asarray(self.value)
+        return np.broadcast_to(value, shape).astype(float)
 
 
 class Identity(_Configured):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from scratchnet.layers import alone as alone
 from scratchnet.layers.core import Dense, Flatten, Input, Layer, Rescaling
+from scratchnet.layers.normalization import BatchNormalization, Normalization
 from scratchnet.layers.pointwise import ELU, Activation, Identity, LeakyReLU, ReLU, Softmax
+from scratchnet.layers.regularization import (
+    ActivityRegularization,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+)
 from scratchnet.layers.reshaping import InputLayer, Reshape
 from scratchnet.layers.surface import Params
 
 KINDS: tuple[type[Layer], ...] = (
     *(Flatten, Rescaling, Dense),
     *(Activation, ELU, Identity, LeakyReLU, ReLU, Reshape, Softmax),
+    *(ActivityRegularization, BatchNormalization, Dropout, GaussianDropout, GaussianNoise),
+    Normalization,
 )
 LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 """The layers that a saved file may name."""
@@ -18,13 +28,19 @@ __all__ = [
     "ELU",
     "LAYERS",
     "Activation",
+    "ActivityRegularization",
+    "BatchNormalization",
     "Dense",
+    "Dropout",
     "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
     "Identity",
     "Input",
     "InputLayer",
     "Layer",
     "LeakyReLU",
+    "Normalization",
     "Params",
     "ReLU",
     "Rescaling",

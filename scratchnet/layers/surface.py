@@ -1,34 +1,23 @@
 """What a user sees of any layer under Keras's names: name, weights, configuration, a call.
 
-Nothing here is about how a layer computes: that is `core.py`. A layer that is in no model may be
-built and called by itself; it then holds its own arrays.
+Nothing here is about how a layer computes: that is `core.py`; what a layer may do that is in no
+model is in `alone.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from scratchnet import checks
-from scratchnet.activations.names import floats, name_of
+from scratchnet.activations.names import name_of
 from scratchnet.checks import NotBuiltError, Shape
-from scratchnet.config import floatx
-from scratchnet.engines import reference
 from scratchnet.engines.contract import Array
-from scratchnet.registry import instance
-from scratchnet.support import SETTLED, Part, generator, only
+from scratchnet.support import SETTLED, Part, only
 
 Params = dict[str, Array]
-
-REGULARIZERS: dict[str, Callable[..., Any]] = {}
-"""By Keras's names; `scratchnet/regularizers` fills it in."""
-
-
-def take_regularizer(identifier: Any) -> Any:
-    """A regularizer by name, class or config, or anything that makes a number of an array."""
-    return instance("regularizer", identifier, REGULARIZERS)
 
 
 def take_truth(value: Any) -> bool:
@@ -43,7 +32,6 @@ class LayerSurface(Part):
 
     Attributes:
         state: names of parameters that training moves without a gradient.
-        losses: what the layer adds to a model's loss, after a call of it alone.
     """
 
     activation = "linear"
@@ -53,7 +41,7 @@ class LayerSurface(Part):
     _takes: ClassVar = {
         "activation": name_of,
         "trainable": take_truth,
-        **dict.fromkeys(checks.REGULARIZED, take_regularizer),
+        **dict.fromkeys(checks.REGULARIZED, checks.take_regularizer),
         **{name: only(*usual) for name, usual in checks.LAYER_OPTIONS.items()},
     }
     _fixed: ClassVar = dict.fromkeys(
@@ -80,29 +68,16 @@ class LayerSurface(Part):
         # In a circle a model may have handed out its views before: those stay.
         vars(self).update(state | vars(self))
 
-    def build(self, input_shape: Iterable[int | None]) -> None:
-        """Draw the parameters of a layer alone; `input_shape` counts the batch axis."""
-        _, *sizes = input_shape
-        if self.built:
-            return
-        shape, dtype, rng = checks.check_shape(sizes), np.dtype(floatx()), generator()
-        layer: Any = self
-        drawn = {n: draw(size, dtype, rng) for n, (size, draw) in layer.parameters(shape).items()}
-        zeros = {name: np.zeros_like(array) for name, array in drawn.items()}
-        vars(self).update(input_shape=shape, params=drawn, grads=zeros)
+    if TYPE_CHECKING:  # what `alone.py` adds
 
-    def __call__(self, inputs: Any, training: bool | None = None) -> Array:
-        """The outputs of this layer by itself for one batch, by the reference engine."""
-        X, engine = floats(inputs), reference.ENGINE
-        layer: Any = self
-        self.build(X.shape)
-        dtype = next((array.dtype for array in self.params.values()), np.dtype(floatx()))
-        Z, _ = layer.forward(X.astype(dtype, copy=False), self.params, engine)
-        return engine.activation(self.activation).forward(Z)
+        def __getattr__(self, name: str) -> Any: ...
+        def __call__(self, inputs: Any, training: bool | None = None) -> Array: ...
 
     def get_config(self) -> dict[str, Any]:
         """The arguments, as JSON takes them, that make this layer again."""
-        return {"name": self.name, "trainable": self.trainable}
+        config = {"name": self.name, "trainable": self.trainable}
+        held = {role: by for role, by in vars(self).items() if role.endswith("_regularizer") and by}
+        return config | {role: checks.described(by) for role, by in held.items()}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:

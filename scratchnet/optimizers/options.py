@@ -20,23 +20,11 @@ from scratchnet.engines import reference
 from scratchnet.engines.contract import Array
 from scratchnet.optimizers.updates import OPTIONS, Optimizer
 from scratchnet.registry import instance, serialized
-from scratchnet.support import check_choice, through_float32
+from scratchnet.support import check_choice, extends, through_float32
 
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 SCHEDULES: dict[str, Callable[..., Any]] = {}
 """Schedules by Keras's names (`schedules.py` fills it in)."""
-
-
-def extends(base: type) -> Callable[[type], type]:
-    """Give a class of the core what is defined in a class beside it."""
-
-    def give(kind: type) -> type:
-        for name, value in vars(kind).items():
-            if name not in ("__module__", "__doc__", "__qualname__", "__annotations__"):
-                setattr(base, name, value)
-        return kind
-
-    return give
 
 
 @extends(Optimizer)
