@@ -1,6 +1,6 @@
 """Engines in copies and pickles: by their names, because an engine's record holds a module.
 
-Layers and models see to themselves (`__setstate__` in `layers.py` and `model.py`): the arrays of a
+Layers and models see to themselves (`__setstate__` in `layers/surface.py` and `model.py`): the arrays of a
 copy are made views of its own vectors. Everything else is plain data, which Python copies.
 """
 

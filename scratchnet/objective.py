@@ -3,7 +3,7 @@
 Keras lets the loss peek behind the head: a softmax or sigmoid output carries its logits along, and
 cross-entropy takes those. Here that is one lookup in one table instead of an attribute on an array.
 Both engines use the same rows. `scratchnet explain` shows it as stages loss and dZ3. Read
-`optimizers.py` next.
+`optimizers/updates.py` next.
 """
 
 from __future__ import annotations

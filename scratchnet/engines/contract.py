@@ -77,7 +77,7 @@ class Plan(NamedTuple):
     optimizer: str
     """A key of `Engine.optimizers`."""
     constants: Mapping[str, Any]
-    """What does not change from step to step; see `constants` in `optimizers.py`."""
+    """What does not change from step to step; see `constants` in `optimizers/updates.py`."""
 
 
 MORE: dict[str, ActivationFunction] = {}

@@ -85,14 +85,14 @@ def same(ours, theirs, tolerance=1e-10):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("engine", ["reference", "compiled"])
 @pytest.mark.parametrize(
     ("stack", "optimizer"),
     [*((stack, "sgd") for stack in STACKS), *(("batch normalization", by) for by in OPTIMIZERS)],
 )
 @pytest.mark.filterwarnings("ignore:.*not known to the compiled engine")
-def test_forty_steps_are_keras_s(stack, optimizer, engine):
-    ours, theirs = pair(stack, optimizer, engine)
+def test_forty_steps_are_keras_s(stack, optimizer):
+    ours, theirs = pair(stack, optimizer)
+    again = copy.deepcopy(ours)
     mine = ours.fit(X, Y, validation_data=(X[:7], Y[:7]), **FIT).history
     right = theirs.fit(X, Y, validation_data=(X[:7], Y[:7]), **FIT).history
     assert mine.keys() == right.keys()
@@ -100,6 +100,9 @@ def test_forty_steps_are_keras_s(stack, optimizer, engine):
     for name in mine:
         np.testing.assert_allclose(mine[name], right[name], rtol=tolerance, err_msg=name)
     same(ours, theirs, tolerance)
+    again.compile(again.optimizer, again.loss, metrics=["accuracy"], engine="compiled")
+    again.fit(X, Y, **FIT)
+    same(ours, again, 0)
     counts = [
         [len(getattr(m, f"{kind}trainable_weights")) for kind in ("", "non_")]
         for m in (ours, theirs)
@@ -258,14 +261,11 @@ def test_a_regularizer_is_keras_s(name, arguments):
         with tf.GradientTape() as tape:
             tape.watch(z)
             value = theirs(z)
-        np.testing.assert_allclose(
-            ours(x), value.numpy(), rtol=1e-6 if single else 1e-13, atol=1e-8
-        )
+        rtol, atol = (1e-5, 1e-6) if single else (1e-13, 1e-15)
+        np.testing.assert_allclose(ours(x), value.numpy(), rtol, atol)
         slope = tape.gradient(value, z)
         right = np.zeros_like(x) if slope is None else slope.numpy()
-        np.testing.assert_allclose(
-            ours.gradient(x), right, rtol=1e-12, atol=1e-6 if single else 1e-15
-        )
+        np.testing.assert_allclose(ours.gradient(x), right, rtol, atol)
     again = regularizers.deserialize(regularizers.serialize(ours))
     assert again.get_config() == ours.get_config()
     assert regularizers.serialize(ours)["class_name"] == name
