@@ -6,6 +6,7 @@ Only names live here. To read the code, begin with `engines/reference.py`, then 
 
 from scratchnet import (
     activations,
+    backend,
     callbacks,
     config,
     datasets,
@@ -20,6 +21,9 @@ from scratchnet import (
 )
 from scratchnet.layers import Input
 from scratchnet.sequential import Sequential
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 __version__ = "0.1.0"
 
@@ -27,6 +31,7 @@ __all__ = [
     "Input",
     "Sequential",
     "activations",
+    "backend",
     "callbacks",
     "config",
     "datasets",

@@ -22,6 +22,9 @@ from scratchnet.metrics.meters import Meters, flat_logs
 from scratchnet.process import encodable, in_terminal, say
 from scratchnet.progress import progress_bar
 from scratchnet.support import reject_unsupported
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 Logs = dict[str, Any]
 

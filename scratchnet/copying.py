@@ -1,7 +1,7 @@
 """Engines in copies and pickles: by their names, because an engine's record holds a module.
 
-Layers and models see to themselves (`__setstate__` in `layers/surface.py` and `model.py`): the arrays of a
-copy are made views of its own vectors. Everything else is plain data, which Python copies.
+Layers and models see to themselves (`__setstate__`): the arrays of a copy are made views of its own
+vectors. Everything else is plain data, which Python copies.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from scratchnet.saving import SAVE_AGAIN, SavedStateError, State, files
 from scratchnet.saving.objects import check_custom_objects
 from scratchnet.sequential import Sequential
 from scratchnet.support import reject_unsupported
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 __all__ = ["Sequential", "load_model", "save_model"]
 

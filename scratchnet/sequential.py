@@ -797,6 +797,11 @@ class Sequential(TrainingNetwork):
                 SyntaxWarning,
                 stacklevel=3,
             )
+        if len(output) != 1:
+            raise ValueError(
+                f"{caller}: outputs of shape {(None, *output)}: only (None, K) is supported. Put a "
+                "Flatten at the end."
+            )
         objective = Objective(self.loss, self.layers[-1].activation, self.engine)
         for metric in itertools.chain(*self._chosen(data.y, output)):
             metrics_room.check(metric, data.y, output)

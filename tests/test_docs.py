@@ -16,6 +16,7 @@ import pytest
 OFFERED = (
     "scratchnet",
     "scratchnet.activations",
+    "scratchnet.backend",
     "scratchnet.callbacks",
     "scratchnet.config",
     "scratchnet.datasets",

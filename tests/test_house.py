@@ -23,7 +23,7 @@ FLOORS = (
     # long as there is no circle. Rooms side by side on a floor don't know each other.
     (
         "scratchnet.engines.contract",
-        *("scratchnet.atomic", "scratchnet.progress", "scratchnet.untrusted"),
+        *("scratchnet.atomic", "scratchnet.progress", "scratchnet.untrusted", "scratchnet.unbuilt"),
     ),
     ("scratchnet.engines.memory", "scratchnet.engines.reference"),
     ("scratchnet.engines.compiled", "scratchnet.engines.activations"),
@@ -34,7 +34,7 @@ FLOORS = (
         *("scratchnet.datasets", "scratchnet.plots", "scratchnet.saving"),
     ),
     ("scratchnet.config", "scratchnet.utils", "scratchnet.gradcheck", "scratchnet.registry"),
-    ("scratchnet.checks",),
+    ("scratchnet.checks", "scratchnet.backend"),
     (
         *("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
         *("scratchnet.data_adapters", "scratchnet.regularizers"),
@@ -57,7 +57,16 @@ FLOORS = (
 
 ROOMS = {
     "keras": {
-        *("activations", "callbacks", "config", "datasets", "initializers", "layers", "losses"),
+        *(
+            "activations",
+            "backend",
+            "callbacks",
+            "config",
+            "datasets",
+            "initializers",
+            "layers",
+            "losses",
+        ),
         *("metrics", "models", "optimizers", "regularizers", "saving", "utils"),
     },
     "the core": {"engines", "model", "objective"},
@@ -82,6 +91,7 @@ ROOMS = {
         "support": "small tools",
         "training": "what layers may ask for beyond the core",
         "testing": "batteries, strategies, the museum",
+        "unbuilt": "what is said of names that are not built",
         "untrusted": "bytes from strangers",
     },
 }

@@ -19,6 +19,9 @@ from scratchnet.engines import activations as others
 from scratchnet.engines import reference
 from scratchnet.engines.contract import MORE, Array
 from scratchnet.registry import instance
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 NAMES = tuple(reference.ENGINE.activations)
 """Those that every engine has code of its own for."""

@@ -14,6 +14,9 @@ from typing import NamedTuple
 from scratchnet.datasets import digits, mnist, synthetic
 from scratchnet.datasets.formats import Data, DatasetError, DatasetUnavailableError
 from scratchnet.datasets.formats import read as load
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 __all__ = [
     "Choice",

@@ -31,6 +31,9 @@ from scratchnet.initializers.initializer import (
 )
 from scratchnet.registry import instance
 from scratchnet.support import snake_case
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 constant, identity, ones, zeros = Constant, Identity, Ones, Zeros
 glorot_normal, glorot_uniform = GlorotNormal, GlorotUniform

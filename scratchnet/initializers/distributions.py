@@ -71,9 +71,11 @@ class Constant(_Configured):
         super().__init__()
         self.value = value
 
+    def get_config(self) -> dict[str, Any]:
+        return {"value": np.asarray(self.value).tolist()}
+
     def draw(self, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        number = not isinstance(self.value, np.ndarray)
-        value = through_float32(self.value) if number else np.asarray(self.value)
+        value = through_float32(self.value) if np.ndim(self.value) == 0 else self.value
         return np.broadcast_to(value, shape).astype(float)
 
 

@@ -14,6 +14,9 @@ from scratchnet.layers.regularization import (
 )
 from scratchnet.layers.reshaping import InputLayer, Reshape
 from scratchnet.layers.surface import Params
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 KINDS: tuple[type[Layer], ...] = (
     *(Flatten, Rescaling, Dense),

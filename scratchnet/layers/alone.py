@@ -34,7 +34,8 @@ class Alone(Layer):
         _, *sizes = input_shape
         if self.built:
             return
-        shape, dtype, rng = checks.check_shape(sizes), np.dtype(floatx()), generator()
+        shape = checks.check_shape(sizes) if sizes else ()
+        dtype, rng = np.dtype(floatx()), generator()
         self.compute_output_shape(shape)
         drawn = {n: draw(size, dtype, rng) for n, (size, draw) in self.parameters(shape).items()}
         zeros = {name: np.zeros_like(array) for name, array in drawn.items()}

@@ -36,8 +36,9 @@ class InputLayer(Input):
         name: str | None = None,
         **kwargs: Any,
     ):
-        given = {"input_tensor": (input_tensor, None)}
-        given |= {name: (value, None) for name, value in kwargs.items() if name != "input_shape"}
+        if input_tensor is not None:
+            raise ValueError("InputLayer: `input_tensor` must be a KerasTensor, which is not here.")
+        given = {name: (value, None) for name, value in kwargs.items() if name != "input_shape"}
         reject_unsupported("InputLayer", **given)
         shape = kwargs.get("input_shape", shape)
         if shape is not None and batch_shape is not None:

@@ -49,6 +49,8 @@ class LayerSurface(Part):
     )
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, **options: Any):
+        if not isinstance(trainable, bool | np.bool_):
+            raise ValueError(f"trainable={trainable!r}: expected it to be a boolean.")
         for role in checks.REGULARIZED:
             setattr(self, role, options.pop(role, None))
         self.given_shape = checks.layer_options(type(self).__name__, options)

@@ -10,6 +10,9 @@ from scratchnet.optimizers import schedules
 from scratchnet.optimizers.rules import Adagrad, AdamW, Nadam, RMSprop
 from scratchnet.optimizers.updates import SGD, Adam, Optimizer
 from scratchnet.registry import instance, serialized
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 OPTIMIZERS: dict[str, type[SGD] | type[Adam] | type[RMSprop]] = {
     "sgd": SGD,
