@@ -62,16 +62,7 @@ def claim(model: Network) -> slice | Array:
     Raises:
         ValueError: for parameters that the optimizer was not built for.
     """
-    layers = [layer for layer in model.layers if layer.params]
-    learning = learners(model)
-    part: slice | Array = slice(None)
-    if len(learning) < len(layers) or any(layer.state for layer in layers):
-        entries = [
-            (layer in learning and name not in layer.state, array.size)
-            for layer in layers
-            for name, array in layer.params.items()
-        ]
-        part = np.repeat([moves for moves, _ in entries], [size for _, size in entries])
+    learning, part = learners(model), claimed(model)
     optimizer = model.optimizer
     if optimizer.owners is None:
         optimizer.build(model.theta[part])
@@ -80,6 +71,20 @@ def claim(model: Network) -> slice | Array:
         _hand_over(optimizer, learning)
         optimizer.build(model.theta[part])
     return part
+
+
+def claimed(model: Network) -> slice | Array:
+    """The entries of theta that a gradient moves: of layers that learn, all but their `state`."""
+    layers = [layer for layer in model.layers if layer.params]
+    learning = learners(model)
+    if len(learning) == len(layers) and not any(layer.state for layer in layers):
+        return slice(None)
+    entries = [
+        (layer in learning and name not in layer.state, array.size)
+        for layer in layers
+        for name, array in layer.params.items()
+    ]
+    return np.repeat([moves for moves, _ in entries], [size for _, size in entries])
 
 
 def _hand_over(optimizer: Optimizer, learning: list[Layer]) -> None:

@@ -57,17 +57,8 @@ FLOORS = (
 
 ROOMS = {
     "keras": {
-        *(
-            "activations",
-            "backend",
-            "callbacks",
-            "config",
-            "datasets",
-            "initializers",
-            "layers",
-            "losses",
-        ),
-        *("metrics", "models", "optimizers", "regularizers", "saving", "utils"),
+        *("activations", "backend", "callbacks", "config", "datasets", "initializers", "layers"),
+        *("losses", "metrics", "models", "optimizers", "regularizers", "saving", "utils"),
     },
     "the core": {"engines", "model", "objective"},
     "the rest": {
