@@ -19,7 +19,12 @@ from scratchnet import (
     regularizers,
     utils,
 )
-from scratchnet.layers import Input
+from scratchnet.initializers import Initializer
+from scratchnet.layers import Input, Layer
+from scratchnet.losses import Loss
+from scratchnet.metrics import Metric
+from scratchnet.optimizers import Optimizer
+from scratchnet.regularizers import Regularizer
 from scratchnet.sequential import Sequential
 from scratchnet.unbuilt import refusing
 
@@ -28,7 +33,13 @@ __getattr__ = refusing(__name__)
 __version__ = "0.1.0"
 
 __all__ = [
+    "Initializer",
     "Input",
+    "Layer",
+    "Loss",
+    "Metric",
+    "Optimizer",
+    "Regularizer",
     "Sequential",
     "activations",
     "backend",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import itertools
+import json
 import math
 import os
 import warnings
@@ -40,6 +41,7 @@ from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
 from scratchnet.saving import SavedStateError, files
+from scratchnet.saving.keras_files import to_keras
 from scratchnet.support import check_choice, generator, only, reject_unsupported
 from scratchnet.training import TrainingNetwork
 
@@ -275,6 +277,14 @@ class Sequential(TrainingNetwork):
         kind = files.ending(filepath, files.MODELS)
         refuse_overwriting(filepath, overwrite)
         files.write_model(filepath, checkpoint.state_of(self, built=kind == ".keras"))
+
+    def to_json(self, **kwargs: Any) -> str:
+        """Layers and what the model is compiled with, as Keras writes them; no weights.
+
+        `kwargs` go to `json.dumps`. `models.model_from_json` makes the model again.
+        """
+        described = to_keras(checkpoint.state_of(self).config["model"])
+        return json.dumps(described, **kwargs)
 
     def save_weights(
         self,

@@ -206,8 +206,9 @@ TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ),
         (
             "a tool for graphs",
-            "model.summary",
-            "get_source_inputs is_keras_tensor legacy model_to_dot plot_model standardize_dtype",
+            "model.summary and backend.clear_session",
+            "clear_session get_source_inputs is_keras_tensor legacy model_to_dot plot_model "
+            "standardize_dtype",
         ),
     ),
     "config": (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from scratchnet.datasets import digits, mnist, synthetic
+from scratchnet.datasets import digits, fashion_mnist, mnist, synthetic
 from scratchnet.datasets.formats import Data, DatasetError, DatasetUnavailableError
 from scratchnet.datasets.formats import read as load
 from scratchnet.unbuilt import refusing
@@ -25,6 +25,7 @@ __all__ = [
     "DatasetUnavailableError",
     "best_available",
     "digits",
+    "fashion_mnist",
     "load",
     "mnist",
     "synthetic",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from scratchnet.layers import alone as alone
 from scratchnet.layers.core import Dense, Flatten, Input, Layer, Rescaling
 from scratchnet.layers.normalization import BatchNormalization, Normalization
@@ -14,6 +17,7 @@ from scratchnet.layers.regularization import (
 )
 from scratchnet.layers.reshaping import InputLayer, Reshape
 from scratchnet.layers.surface import Params
+from scratchnet.registry import instance, serialized
 from scratchnet.unbuilt import refusing
 
 __getattr__ = refusing(__name__)
@@ -26,6 +30,25 @@ KINDS: tuple[type[Layer], ...] = (
 )
 LAYERS: dict[str, type[Layer]] = {kind.__name__: kind for kind in KINDS}
 """The layers that a saved file may name."""
+
+
+def serialize(layer: Layer) -> dict[str, Any]:
+    """The description of a layer, in Keras's words.
+
+    >>> serialize(Dense(3))["config"]["units"]
+    3
+    """
+    return serialized("keras.layers", layer, LAYERS)
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The layer that `serialize` described.
+
+    >>> deserialize(serialize(Dense(3))).units
+    3
+    """
+    return instance("layer", config, LAYERS | dict(custom_objects or {}))
+
 
 __all__ = [
     "ELU",
@@ -49,4 +72,6 @@ __all__ = [
     "Rescaling",
     "Reshape",
     "Softmax",
+    "deserialize",
+    "serialize",
 ]
