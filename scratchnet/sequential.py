@@ -156,8 +156,8 @@ class Sequential(TrainingNetwork):
             )
 
     @alone
-    def add(self, layer: Layer | Input) -> None:
-        """Put a layer on top, or the first time an `Input`. Parameters keep their values."""
+    def add(self, layer: Any) -> None:
+        """Put a layer on top; the first time an `Input` or a model. Parameters keep their values."""
         super().add(layer)
 
     @alone

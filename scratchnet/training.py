@@ -14,6 +14,7 @@ from scratchnet.engines import reference
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.layers import Layer, Params
 from scratchnet.layers.alone import regularized
+from scratchnet.layers.nested import Nested
 from scratchnet.model import Network, Stage
 from scratchnet.objective import Objective
 
@@ -49,6 +50,23 @@ class TrainingNetwork(Network):
     >>> network.gradient(Examples(np.ones((1, 1)), np.ones((1, 1)), None))[0]  # 0 + 0.01 1^2
     np.float32(0.01)
     """
+
+    def add(self, layer: Any) -> None:
+        """Put a layer on top, or begin with another model, which then has the same weights."""
+        if isinstance(layer, Network):
+            if self._stack:
+                raise ValueError(
+                    f"add: model {getattr(layer, 'name', layer)!r}: a model can only be the first "
+                    "layer of another. Add its layers one by one."
+                )
+            layer = Nested(layer)
+        super().add(layer)
+
+    def _hand_out(self, layers: list[Layer], theta: Array, grad: Array) -> None:
+        super()._hand_out(layers, theta, grad)
+        if layers and isinstance(layers[0], Nested):
+            size = layers[0].count_params()
+            layers[0].adopt(self.theta[:size], self.grad[:size])
 
     @property
     def plain(self) -> bool:
