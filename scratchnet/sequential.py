@@ -157,7 +157,7 @@ class Sequential(TrainingNetwork):
 
     @alone
     def add(self, layer: Any) -> None:
-        """Put a layer on top; the first time an `Input` or a model. Parameters keep their values."""
+        """Put a layer on top; first an `Input` or a model. Parameters keep their values."""
         super().add(layer)
 
     @alone
