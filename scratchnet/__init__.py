@@ -29,6 +29,7 @@ from scratchnet.sequential import Sequential
 from scratchnet.unbuilt import refusing
 
 __getattr__ = refusing(__name__)
+vars(config)["__getattr__"] = refusing("scratchnet.config")  # the core imports config
 
 __version__ = "0.1.0"
 

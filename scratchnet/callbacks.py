@@ -8,25 +8,65 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import metrics
+from scratchnet import metrics, saving
 from scratchnet.checks import check_option
 from scratchnet.metrics.meters import Meters, flat_logs
 from scratchnet.process import encodable, in_terminal, say
 from scratchnet.progress import progress_bar
+from scratchnet.saving import SavedStateError, State
 from scratchnet.support import reject_unsupported
 from scratchnet.unbuilt import refusing
+from scratchnet.untrusted import printable
 
 __getattr__ = refusing(__name__)
 
 Logs = dict[str, Any]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and value == value
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_below_one(value: Any) -> bool:
+    return _is_number(value) and value < 1
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+_EXPECTED: dict[Callable[..., bool], str] = {
+    _is_number: "a number",
+    _is_number_or_none: "a number or None",
+    _is_below_one: "a number below 1",
+    _is_text: "text",
+    _is_names: "names of attributes",
+    _is_path: "the name of a file",
+    callable: "a function",
+}
+"""What a setting that one of these refuses should have been."""
 
 
 class Callback:
@@ -50,6 +90,18 @@ class Callback:
 
     model: Any = None  # the Sequential in training; `sequential.py` stands above this room
     params: Any = None
+    remembered: ClassVar[tuple[str, ...]] = ()
+    """Attributes that a checkpoint keeps: numbers, text, arrays, and lists and dicts of them."""
+    _takes: ClassVar[Mapping[str, Callable[[Any], bool]]] = {}
+    """What an attribute may be, whenever it is assigned; those of callbacks of your own may be all.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        test = _is_names if name == "remembered" else self._takes.get(name)
+        if test is not None and not test(value):
+            kind = type(self).__name__
+            raise ValueError(f"{kind}: {name}={value!r:.80}: expected {_EXPECTED[test]}.")
+        super().__setattr__(name, value)
 
     def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None: ...
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None: ...
@@ -162,6 +214,8 @@ def _flat(callbacks: Any) -> list[Any]:
 def _overrides(callback: Any, event: str) -> bool:
     """Whether this callback has something of its own to do there."""
     method = getattr(callback, event)
+    if isinstance(callback, ModelCheckpoint) and callback.idle(event):
+        return False
     if getattr(method, "_is_default", False):  # how Keras marks what its own base does
         return False
     return getattr(method, "__func__", None) is not getattr(Callback, event)
@@ -258,6 +312,13 @@ class MonitorCallback(Callback):
     """
 
     sign: int
+    _takes: ClassVar = {
+        "monitor": _is_text,
+        **dict.fromkeys(("min_delta", "patience", "start_from_epoch"), _is_number),
+        **dict.fromkeys(("cooldown", "min_lr"), _is_number),
+        "baseline": _is_number_or_none,
+        "factor": _is_below_one,
+    }
 
     def __init__(
         self,
@@ -275,6 +336,7 @@ class MonitorCallback(Callback):
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
+        check_option(f"{type(self).__name__}: mode", self.mode, ("auto", "min", "max"))
         groups = (getattr(model, name, ((), ())) for name in ("metrics_asked", "metrics_made"))
         known = metrics.directions(*(itertools.chain(*group) for group in groups))
         if self.mode == "auto":
@@ -308,6 +370,8 @@ class EarlyStopping(MonitorCallback):
     >>> stopping.patience, stopping.best_epoch
     (2, 0)
     """
+
+    remembered = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
 
     def __init__(
         self,
@@ -373,6 +437,8 @@ class ReduceLROnPlateau(MonitorCallback):
     (0, False)
     """
 
+    remembered = ("best", "cooldown_counter", "wait")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -385,8 +451,6 @@ class ReduceLROnPlateau(MonitorCallback):
         min_lr: float = 0.0,
     ):
         super().__init__(monitor, mode, min_delta=min_delta)
-        if not factor < 1.0:
-            raise ValueError(f"ReduceLROnPlateau: factor={factor!r}: expected a number below 1.")
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr
         self.on_train_begin()
@@ -465,6 +529,8 @@ class LearningRateScheduler(Callback):
     [0.005, 0.0025]
     """
 
+    _takes: ClassVar = {"schedule": callable}
+
     def __init__(self, schedule: Callable[..., float], verbose: int = 0):
         self.schedule, self.verbose = schedule, verbose
 
@@ -503,11 +569,14 @@ class CSVLogger(Callback):
     0,0.5,NA
     """
 
+    _takes: ClassVar = {"filename": _is_path, "separator": _is_text}
+
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False):
         self.filename, self.separator, self.append = Path(filename), separator, append
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.names: list[str] = []
+        self.filename = Path(self.filename)
         held = self.append and self.filename.exists() and self.filename.stat().st_size > 0
         self.header = not held
         if not held:
@@ -525,6 +594,238 @@ class CSVLogger(Callback):
                 writer.writerow(["epoch", *self.names])
                 self.header = False
             writer.writerow([epoch, *(logs.get(name, "NA") for name in self.names)])
+
+
+def _is_save_freq(value: Any) -> bool:
+    return value == "epoch" or isinstance(value, int)
+
+
+_EXPECTED[_is_save_freq] = "'epoch' or an integer number of batches"
+
+
+class ModelCheckpoint(MonitorCallback):
+    """Save the model, or its weights, now and then: after each epoch, or each `save_freq` batches.
+
+    Arguments, names and moments as in Keras. The path may hold `{epoch}`, `{batch}` and the logged
+    numbers, as in `"{epoch:02d}-{val_loss:.2f}.keras"`. With `save_best_only` it is saved where
+    `monitor` is better than ever, and than `initial_value_threshold`. Folders are made. To go on
+    with a training that was cut off take `BackupAndRestore`.
+
+    Raises:
+        ValueError: for a name that does not end in `.weights.h5` (with `save_weights_only`), or in
+            `.keras` or `.npz`.
+        KeyError: in mid-training, for a placeholder that is no logged number.
+
+    >>> import tempfile
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((1,)), layers.Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     saved = ModelCheckpoint(f"{folder}/{{epoch:02d}}.keras")
+    ...     _ = model.fit(np.ones((4, 1)), np.ones(4), epochs=2, verbose=0, callbacks=[saved])
+    ...     sorted(os.listdir(folder))
+    ['01.keras', '02.keras']
+    """
+
+    remembered = ("best", "batches_seen")
+    _takes: ClassVar = MonitorCallback._takes | {"filepath": _is_path, "save_freq": _is_save_freq}
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ):
+        super().__init__(monitor, mode, initial_value_threshold)
+        self.filepath, self.save_freq = os.fspath(filepath), save_freq
+        self.verbose, self.save_best_only = verbose, save_best_only
+        self.save_weights_only = save_weights_only
+        self.batches_seen, self.epoch = 0, 0
+        self._check_ending()
+
+    def _check_ending(self) -> None:
+        kinds = (".weights.h5",) if self.save_weights_only else (".keras", ".npz")
+        if not str(self.filepath).endswith(kinds):
+            weights = self.save_weights_only
+            raise ValueError(
+                f"ModelCheckpoint: filepath={str(self.filepath)!r}, save_weights_only={weights}: "
+                f"expected a name that ends in {' or '.join(kinds)}."
+            )
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        self._check_ending()
+
+    def idle(self, event: str) -> bool:
+        """Whether it has nothing to do in that event, and need not be told batch by batch."""
+        return event == "on_train_batch_end" and self.save_freq == "epoch"
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            return
+        self.batches_seen += 1
+        if self.batches_seen >= int(self.save_freq):
+            self.batches_seen = 0
+            self._save(self.epoch, batch, logs or {})
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            self._save(epoch, None, logs or {})
+
+    def _save(self, epoch: int, batch: int | None, logs: Logs) -> None:
+        place = self._place(epoch, batch, logs)
+        if self.save_best_only and not self._is_better(epoch, logs, place):
+            return
+        if self.verbose and not self.save_best_only:
+            say(f"\nEpoch {epoch + 1}: saving model to {printable(place)}")
+        if os.path.dirname(place):
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+        (self.model.save_weights if self.save_weights_only else self.model.save)(place)
+        if self.verbose:
+            say(f"\nEpoch {epoch + 1}: finished saving model to {printable(place)}")
+
+    def _place(self, epoch: int, batch: int | None, logs: Logs) -> str:
+        own = {} if batch is None or "batch" in logs else {"batch": batch + 1}
+        try:
+            return str(self.filepath).format(epoch=epoch + 1, **own, **logs)
+        except KeyError as error:
+            known = ", ".join(["epoch", *own, *logs])
+            raise KeyError(
+                f"ModelCheckpoint: filepath={str(self.filepath)!r}: {error} is not among {known}."
+            ) from error
+
+    def _is_better(self, epoch: int, logs: Logs, place: str) -> bool:
+        """Whether to save; where nobody can tell, it is saved with a warning, as in Keras."""
+        current = logs.get(self.monitor)
+        if current is None or np.ndim(current) > 0:
+            found = "not logged" if current is None else f"not one number: {current!r:.80}"
+            warnings.warn(
+                f"ModelCheckpoint: monitor={self.monitor!r} is {found}, so every model is saved.",
+                stacklevel=4,
+            )
+            return True
+        better, before = self.improves(current, self.best), self.best
+        best = "None" if before is None else f"{before:.5f}"
+        if better:
+            self.best = current
+        if self.verbose:
+            told = f"improved from {best} to {current:.5f}, saving model to {printable(place)}"
+            told = told if better else f"did not improve from {best}"
+            say(f"\nEpoch {epoch + 1}: {self.monitor} {told}")
+        return better
+
+
+class BackupAndRestore(Callback):
+    """Keep a checkpoint of the training in `backup_dir`, and go on from one that is there.
+
+    Written at the end of each epoch, or each `save_freq` batches (False: only when Ctrl-C ends
+    `fit`, which always writes one); deleted when training ends, unless `delete_checkpoint=False`.
+    With `double_checkpoint` the one before is kept too, for the case that the last can't be read.
+
+    Arguments and moments as in Keras, but it goes on further: a checkpoint, `latest.npz`, holds
+    history, running metrics, what other callbacks remember, and the batch. So the same `fit`,
+    called again, ends in the very bits that it would have ended in without the interruption. It
+    needs the same model, data, batch size and callbacks. Callbacks of your own name the attributes
+    that are to be kept in a tuple `remembered`.
+
+    Raises:
+        ValueError: for an empty `backup_dir`, or another `save_freq`.
+        SavedStateError: from `fit`, for a checkpoint that can't be read, or of another training.
+
+    >>> import tempfile
+    >>> from scratchnet import Input, Sequential, layers
+    >>> model = Sequential([Input((1,)), layers.Dense(1)])
+    >>> model.compile("sgd", "mse", engine="reference")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     keep = BackupAndRestore(f"{folder}/backup", delete_checkpoint=False)
+    ...     for epochs in (1, 3):  # the second call goes on after the first epoch
+    ...         print(model.fit(np.ones((4, 1)), np.ones(4), epochs=epochs, verbose=0,
+    ...                         callbacks=[keep]).epoch, os.listdir(f"{folder}/backup"))
+    [0] ['latest.npz']
+    [0, 1, 2] ['latest.npz']
+    """
+
+    _takes: ClassVar = {"backup_dir": _is_path, "save_freq": _is_save_freq}
+    seen = 0
+
+    def __init__(
+        self,
+        backup_dir: str | os.PathLike[str],
+        save_freq: str | int = "epoch",
+        double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ):
+        if not backup_dir:
+            raise ValueError(
+                "BackupAndRestore: backup_dir is empty: expected the name of a folder."
+            )
+        self.backup_dir, self.save_freq = os.fspath(backup_dir), save_freq
+        self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
+
+    @property
+    def file(self) -> Path:
+        """The last checkpoint."""
+        return Path(self.backup_dir) / "latest.npz"
+
+    @property
+    def each_epoch(self) -> bool:
+        return self.save_freq == "epoch"
+
+    def batches_left(self) -> int | None:
+        """Until the next checkpoint; None where no number of batches asks for one."""
+        if self.save_freq == "epoch" or self.save_freq is False:
+            return None
+        return max(1, int(self.save_freq) - self.seen)
+
+    def is_due(self, count: int) -> bool:
+        """Whether a checkpoint is due now that `count` more batches were taken."""
+        left = self.batches_left()
+        due = left is not None and count >= left
+        self.seen = 0 if due else self.seen + count
+        return due
+
+    def load(self) -> State | None:
+        """The last checkpoint, or the one before if that can't be read; None if there is none.
+
+        Raises:
+            SavedStateError: where none of those that are there can be read.
+        """
+        before = self._before()
+        try:
+            return saving.load(self.file) if self.file.exists() else None
+        except SavedStateError:
+            if not before.exists():
+                raise
+            return saving.load(before)
+
+    def save(self, state: State) -> None:
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        if self.double_checkpoint and self.file.exists():
+            os.replace(self.file, self._before())
+        saving.save(self.file, state)
+
+    def error(self, finding: str) -> SavedStateError:
+        """A checkpoint that can't be gone on from."""
+        remedy = "Call fit as it was called then, or delete the file to begin anew."
+        return SavedStateError(self.file, finding, remedy)
+
+    def _before(self) -> Path:
+        return self.file.with_name(f"{self.file.name}.bkp")
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.delete_checkpoint:
+            for path in (self.file, self._before()):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody else's files are in there
+                self.file.parent.rmdir()
 
 
 class Progress:

@@ -44,7 +44,7 @@ def state_of(model: Any, built: bool = False) -> State:
 
     `config["model"]` is what Keras's `config.json` says; the weights of layer i are the arrays
     `layers/i/0` and so on, the optimizer's slots `slots/0` and so on, in the order of
-    `config["slots"]`.
+    `config["slots"]`, over the parameters of the layers at `config["slot_layers"]`.
 
     Raises:
         ValueError: for what could not be made again from plain data.
@@ -65,8 +65,9 @@ def state_of(model: Any, built: bool = False) -> State:
         for j, array in enumerate(layer.weights)
     }
     if model.compiled:
-        slots = slots_of(model) if built else model.optimizer.slots
+        places, slots = slots_of(model) if built else learning.packed(model)
         config |= {"iterations": model.optimizer.iterations, "slots": list(slots)}
+        config["slot_layers"] = places
         arrays |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
     return State(config, arrays)
 
@@ -153,6 +154,7 @@ class Blueprint:
         self.rng = generator_from(config["rng"]) if "rng" in config else None
         self._keys(config.get("keys", []))
         self.slots, self.iterations = self._slots(config)
+        self.slot_layers = self._slot_layers(config)
         if self.arrays:
             raise ValueError(f"{next(iter(self.arrays))!r} belongs to no layer and no slot")
 
@@ -273,6 +275,15 @@ class Blueprint:
             raise ValueError(f"the optimizer's slots {', '.join(names)}: not all are there")
         return {name: self.arrays.pop(f"slots/{i}") for i, name in enumerate(names)}, iterations
 
+    def _slot_layers(self, config: dict[str, Any]) -> list[int]:
+        """The places of the layers that the slots go with, all that have parameters if not said."""
+        filled = [i for i, own in enumerate(self.weights) if own]
+        given = config.get("slot_layers", filled)
+        known = isinstance(given, list) and all(type(i) is int and i in filled for i in given)
+        if not known or len({*given}) < len(given):
+            raise ValueError(f"slot_layers={given!r:.60}: expected some of the places {filled}")
+        return [*given]
+
 
 def restore(model: Any, plan: Blueprint) -> None:
     """Make an empty model the one that a plan describes."""
@@ -290,19 +301,7 @@ def restore(model: Any, plan: Blueprint) -> None:
         optimizer = model.optimizer
         optimizer.iterations = plan.iterations
         if plan.slots:
-            learning.claim(model)
-            if optimizer.slots.keys() != plan.slots.keys():
-                raise ValueError(
-                    f"slots {', '.join(plan.slots)}: expected {', '.join(optimizer.slots)}"
-                )
-            for name, slot in optimizer.slots.items():
-                saved = plan.slots[name]
-                if saved.shape != slot.shape or saved.dtype != slot.dtype:
-                    raise ValueError(
-                        f"the optimizer's slot {name!r} is {saved.dtype} {saved.shape}: expected "
-                        f"{slot.dtype} {slot.shape}"
-                    )
-                slot[...] = saved
+            learning.unpack(model, plan.slot_layers, plan.slots)
     if plan.rng is not None:
         model.rng = plan.rng
 
@@ -319,20 +318,20 @@ def weights_of(model: Any) -> Weights:
         optimizer.name,
         optimizer.iterations,
         optimizer.learning_rate if optimizer.schedule is None else optimizer.schedule,
-        slots_of(model),
+        *slots_of(model),
     )
     return Weights(model.name, layers, held)
 
 
-def slots_of(model: Any) -> dict[str, Array]:
-    """The optimizer's slots, or those that its first step makes."""
+def slots_of(model: Any) -> tuple[list[int], dict[str, Array]]:
+    """The optimizer's slots as `learning.packed` gives them, or those that its first step makes."""
     if model.optimizer.slots:
-        found: dict[str, Array] = model.optimizer.slots
-        return found
+        return learning.packed(model)
     fresh = copy.copy(model.optimizer)
     vars(fresh).update(slots={}, owners=None)
-    fresh.build(model.theta[learning.claimed(model)])
-    return dict(fresh.slots)
+    learners = learning.learners(model)
+    fresh.build(np.zeros(sum(map(learning.moved, learners)), model.theta.dtype))
+    return [i for i, layer in enumerate(model.layers) if layer in learners], dict(fresh.slots)
 
 
 def load_weights(model: Any, arrays: dict[str, Array], skip_mismatch: bool = False) -> None:
@@ -368,7 +367,14 @@ def load_weights(model: Any, arrays: dict[str, Array], skip_mismatch: bool = Fal
 
 def _load_optimizer(model: Any, variables: list[Array]) -> None:
     optimizer = model.optimizer
-    slots = slot_vectors(type(optimizer).__name__, variables[2:], model.trainable_weights)
+    places, _ = learning.packed(model)
+    served = [
+        array
+        for i in places
+        for name, array in model.layers[i].params.items()
+        if name not in model.layers[i].state
+    ]
+    slots = slot_vectors(type(optimizer).__name__, variables[2:], served)
     scalars = len(variables) >= 2 and not any(v.ndim for v in variables[:2])
     if slots is None or not scalars or slots.keys() != optimizer.slots.keys():
         warnings.warn(
@@ -380,8 +386,7 @@ def _load_optimizer(model: Any, variables: list[Array]) -> None:
         return
     optimizer.iterations = int(variables[0])
     optimizer.learning_rate = float(variables[1])
-    for name, slot in slots.items():
-        optimizer.slots[name][...] = slot
+    learning.refill(model, places, slots)
 
 
 def current(state: State) -> State:

@@ -77,7 +77,7 @@ def described(regularizer: Any) -> dict[str, Any]:
     return serialized("keras.regularizers", regularizer, REGULARIZERS)
 
 
-def check_input_dtype(dtype: Any) -> None:
+def check_input_dtype(dtype: Any) -> Any:
     """Samples may be of any type of numbers: a model makes its own of them."""
     try:
         known = dtype is None or np.dtype(dtype).kind in "fiub"
@@ -85,6 +85,7 @@ def check_input_dtype(dtype: Any) -> None:
         known = False
     if not known:
         raise ValueError(f"Input: dtype={dtype!r}: expected a type of numbers, such as 'uint8'.")
+    return dtype
 
 
 class Examples(NamedTuple):
@@ -122,7 +123,7 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def check_batch_size(value: Any, default: int = 32) -> int:
+def check_batch_size(value: Any, default: Any = 32) -> Any:
     return default if value is None else check_count("batch_size", value)
 
 

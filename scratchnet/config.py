@@ -11,9 +11,6 @@ from typing import Any
 from scratchnet.engines.contract import ENGINE_NAMES
 from scratchnet.engines.reference import EPSILON
 from scratchnet.support import check_choice
-from scratchnet.unbuilt import refusing
-
-__getattr__ = refusing(__name__)
 
 _FLOAT_TYPES = ("float32", "float64")
 _settings = {"floatx": "float32", "engine": "auto"}

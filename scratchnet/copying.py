@@ -6,6 +6,7 @@ vectors. Everything else is plain data, which Python copies.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -28,3 +29,23 @@ def again(name: str, swapped: dict[str, Any]) -> Engine:
     """
     base = get_engine("auto" if name == "compiled" else name)
     return replace(base, **swapped) if swapped else base
+
+
+def extends(base: type) -> Callable[[type], type]:
+    """Give a class of the core what is defined in a class beside it.
+
+    >>> class Bare: ...
+    >>> @extends(Bare)
+    ... class More(Bare):
+    ...     def hello(self): return "hello"
+    >>> Bare().hello()
+    'hello'
+    """
+
+    def give(kind: type) -> type:
+        for name, value in vars(kind).items():
+            if name not in ("__module__", "__doc__", "__qualname__", "__annotations__"):
+                setattr(base, name, value)
+        return kind
+
+    return give

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,10 @@ from scratchnet import learning
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
-from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy
+from scratchnet.losses.loss import Loss
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
-from scratchnet.objective import Objective
+from scratchnet.objective import LossDescription, Objective
 from scratchnet.optimizers import NAMES, OPTIMIZERS, Optimizer
 from scratchnet.rescue import Kept
 from scratchnet.support import through_float32, unwarned
@@ -110,6 +112,12 @@ def stack_of(model: Network) -> tuple[float, float, tuple[DenseSpec, ...]] | Non
     return dense_specs(model.layers)
 
 
+def own_targets(loss: LossDescription) -> bool:
+    """Whether the loss makes and counts its targets in this package's code, which is known."""
+    functions = (getattr(method, "__func__", None) for method in (loss.targets, loss.counted))
+    return all(getattr(f, "__module__", "").startswith("scratchnet.losses.") for f in functions)
+
+
 def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
@@ -117,6 +125,7 @@ def plan_of(model: Network) -> Plan | None:
     optimizer = model.optimizer
     known = type(optimizer) in OPTIMIZERS.values() and not patched(optimizer)
     known = known and optimizer.option_in_force() is None
+    known = known and own_targets(model.objective.loss)
     if stack is None or not known or model.objective.function not in model.engine.losses:
         return None
     scale, offset, specs = stack
@@ -130,6 +139,75 @@ def plan_of(model: Network) -> Plan | None:
         optimizer=model.optimizer.rule,
         constants=model.optimizer.constants(),
     )
+
+
+class Orders:
+    """The rows of each epoch, from the model's generator; None for all of them as they stand.
+
+    With `steps` an epoch is that many batches, from where the last one stopped; a pass that runs
+    out ends its epoch early, as in Keras.
+    """
+
+    def __init__(self, model: Any, samples: int, size: int, shuffle: bool, steps: int | None):
+        self.model, self.samples, self.size = model, samples, size
+        self.shuffle, self.steps = shuffle, steps
+        self.left = self.drawn = np.arange(0)
+        self.before: Any = None
+        self.start = self.crc = 0
+
+    def __next__(self) -> Array | None:
+        if len(self.left) == 0:
+            self._draw()
+        self.start = self.samples - len(self.left)
+        if self.steps is None:
+            order, self.left = self.left, self.left[:0]
+            return order if self.shuffle else None
+        batches = math.ceil(len(self.left) / self.size)
+        if batches < self.steps:
+            warnings.warn(
+                f"fit: steps_per_epoch={self.steps}, and only {batches} batches are left of this "
+                "pass: the epoch ends with them.",
+                stacklevel=4,
+            )
+        count = self.steps * self.size
+        order, self.left = self.left[:count], self.left[count:]
+        return order
+
+    def _draw(self) -> None:
+        """A new pass over all rows; the generator's state from before it is kept."""
+        rng = self.model.rng
+        bits = getattr(rng, "bit_generator", None)
+        self.before = bits.state if self.shuffle and bits is not None else None
+        self.left = rng.permutation(self.samples) if self.shuffle else np.arange(self.samples)
+        self.drawn, self.crc = self.left, 0
+
+    def place(self, begun: bool) -> dict[str, Any] | None:
+        """Where the epoch that has `begun`, or else the next one, takes its rows from; None: from a
+        pass that is to be drawn.
+        """
+        start = self.start if begun else self.samples - len(self.left)
+        if start == self.samples:
+            return None
+        self.crc = self.crc or zlib.crc32(self.drawn.tobytes())
+        return {"before": self.before, "start": start, "crc": self.crc}
+
+    def again(self, place: dict[str, Any], before: np.random.Generator | None) -> Array:
+        """The rows of the pass of `place`, drawn by a generator as it was before them.
+
+        Raises:
+            ValueError: where that draws others than were drawn then, as with another NumPy.
+        """
+        rows = np.arange(self.samples) if before is None else before.permutation(self.samples)
+        if zlib.crc32(rows.tobytes()) != place["crc"] or not 0 <= place["start"] < self.samples:
+            raise ValueError("the rows of its epoch can't be drawn again: take the same NumPy")
+        return rows
+
+    def restore(self, place: dict[str, Any] | None, rows: Array) -> None:
+        """Go on from `place` in the rows of its pass; None: draw new ones."""
+        self.left = self.left[:0]
+        if place is not None:
+            self.drawn, self.crc, self.before = rows, place["crc"], place["before"]
+            self.left = rows[place["start"] :]
 
 
 class Runner:
@@ -151,7 +229,8 @@ class Runner:
     def _open(self) -> Any:
         """A session of the compiled engine, or None where it can't take all of this."""
         model, data = self.model, self.data
-        learning.claim(model)
+        part = learning.claim(model)
+        model.optimizer.build(model.theta[part])  # an attribute may ask for other slots by now
         self.optimizer, self.head = model.optimizer, model.layers[-1].activation
         self.plan = plan = self._plan()
         loss = model.objective.loss
@@ -189,12 +268,27 @@ class Runner:
 
     def begin(self, order: Array | None, meters: Meters) -> None:
         """Start an epoch over the rows of `order` (all, as they stand, for None)."""
+        if self.session is None:
+            self._look_again()
+            self.session = self._open()  # what was frozen may learn again
         self.order, self.meters, self.kept.at = order, meters, -1
         self.samples = len(self.data.x) if order is None else len(order)
         self.steps = math.ceil(self.samples / self.size)
 
-    def run(self, first: int, one: bool = False) -> tuple[int, str]:
-        """Train from batch `first` on, `one` or as many as fit in SECONDS_PER_CALL.
+    def reopen(self) -> None:
+        """Look at the model anew: what it has may have been replaced."""
+        self._look_again()
+        self.session, self.kept.at = self._open(), -1
+
+    def show(self, at: int) -> None:
+        """Let the meters see batch `at`, without a step."""
+        batch = self.batch(at)
+        head = self.model.run(batch.x)[-1]
+        self.meters.update(batch, 0.0, head.A)
+
+    def run(self, first: int, one: bool = False, most: int | None = None) -> tuple[int, str]:
+        """Train from batch `first` on, `one` or as many as fit in SECONDS_PER_CALL, but no more
+        than `most`.
 
         Returns:
             The batches done by then, and what is not finite after the last of them, or "": then
@@ -205,6 +299,7 @@ class Runner:
             return self._run_one(first, one)
         clock = time.perf_counter()
         last = min(first + (1 if one else self.batches_per_call), self.steps)
+        last = last if most is None else min(last, first + most)
         done, trouble = self._run_compiled(first, last)
         each = (time.perf_counter() - clock) / (last - first)
         self.batches_per_call = max(1, min(8 * self.batches_per_call, int(SECONDS_PER_CALL / each)))
@@ -221,7 +316,8 @@ class Runner:
         done, good = result.done - first, result.done
         if result.bad is not None:  # the model's vectors are still those from before this call
             good = result.bad
-            self.session.push()
+            self.session = None  # its memory holds what isn't finite, and would pass it on
+            self.session = self._open()
             self.session.epoch(order, rates, first, good)
         self.session.pull()
         optimizer.iterations += good - first
@@ -286,7 +382,7 @@ def countable(meters: Meters, data: Examples, sparse: bool) -> bool:
 def targets(model: Network, data: Examples) -> Array:
     """Labels (N,) for a sparse loss, else targets (N, K)."""
     loss = model.objective.loss
-    if getattr(loss.targets, "__func__", None) is SparseCategoricalCrossentropy.targets:
+    if loss.sparse:
         return data.y.reshape(len(data.y))
     return loss.targets(data.y, model.layers[-1].output_shape[-1], model.theta.dtype)
 

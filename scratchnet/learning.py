@@ -22,17 +22,18 @@ def learners(model: Network) -> list[Layer]:
     """The layers whose parameters learn."""
     if not getattr(model, "trainable", True):
         return []
-    return [layer for layer in model.layers if layer.params and layer.trainable]
+    return [layer for layer in model.layers if moved(layer) and layer.trainable]
 
 
 def train_step(model: Network, batch: Examples) -> tuple[Any, Array]:
-    """Forward, backward, update of what learns: one step, as `Network.train_step` of everything."""
+    """`Network.train_step` where everything learns; else the same for the part that does."""
     part = claim(model)
-    loss, outputs = model.gradient(batch)
     theta = model.theta[part]  # a view of everything, or a copy of what learns
+    if theta.size == model.theta.size > 0:
+        return Network.train_step(model, batch)
+    loss, outputs = model.gradient(batch)
     if theta.size:
         model.optimizer.step(model.engine, theta, model.grad[part])
-    if not isinstance(part, slice):
         model.theta[part] = theta
     settle(model)
     return loss, outputs
@@ -59,6 +60,8 @@ def finalize(model: Network) -> None:
 def claim(model: Network) -> slice | Array:
     """Which entries of theta learn, once it is known that the optimizer's slots are theirs.
 
+    A change of `trainable` counts from here on; Keras waits for `compile`, or for its next trace.
+
     Raises:
         ValueError: for parameters that the optimizer was not built for.
     """
@@ -66,7 +69,7 @@ def claim(model: Network) -> slice | Array:
     optimizer = model.optimizer
     if optimizer.owners is None:
         optimizer.build(model.theta[part])
-        optimizer.owners = learning
+        vars(optimizer).update(owners=learning)
     elif optimizer.owners != learning:
         _hand_over(optimizer, learning)
         optimizer.build(model.theta[part])
@@ -117,3 +120,59 @@ def slots_by_layer(optimizer: Optimizer) -> dict[Layer, dict[str, Array]]:
         found[layer] = {name: slot[start:stop] for name, slot in optimizer.slots.items()}
         start = stop
     return {**found, **optimizer.resting}
+
+
+def packed(model: Network) -> tuple[list[int], dict[str, Array]]:
+    """The model's layers that have slots, by their places, and those slots end to end."""
+    if model.optimizer.owners is None:  # built for the whole vector, and not claimed yet
+        return [i for i, layer in enumerate(model.layers) if moved(layer)], model.optimizer.slots
+    mine, layers = slots_by_layer(model.optimizer), model.layers
+    places = [i for i, layer in enumerate(layers) if layer in mine]
+    slots = {
+        name: np.concatenate([slot[:0], *(mine[layers[i]][name] for i in places)])
+        for name, slot in model.optimizer.slots.items()
+    }
+    return places, slots
+
+
+def unpack(model: Network, places: list[int], slots: dict[str, Array]) -> None:
+    """Give a fresh optimizer the slots that `packed` gave.
+
+    Raises:
+        ValueError: for slots of other names or sizes than these layers need.
+    """
+    layers = [model.layers[i] for i in places]
+    size = sum(map(moved, layers))
+    model.optimizer.build(np.zeros(size, model.theta.dtype))
+    vars(model.optimizer).update(owners=layers)
+    expected = model.optimizer.slots
+    if expected.keys() != slots.keys():
+        raise ValueError(f"slots {', '.join(slots)}: expected {', '.join(expected)}")
+    for name, slot in expected.items():
+        given = slots[name]
+        if given.shape != slot.shape or given.dtype != slot.dtype:
+            raise ValueError(
+                f"the optimizer's slot {name!r} is {given.dtype} {given.shape}: expected "
+                f"{slot.dtype} {slot.shape}"
+            )
+    refill(model, places, slots)
+
+
+def replace(model: Network, places: list[int], slots: dict[str, Array]) -> None:
+    """Give the model's optimizer the slots that `packed` gave, in place of those that it has."""
+    optimizer = model.optimizer
+    if (places, slots.keys()) == (packed(model)[0], optimizer.slots.keys()):
+        refill(model, places, slots)
+    else:
+        vars(optimizer).update(slots={}, owners=None, resting={})
+        unpack(model, places, slots)
+
+
+def refill(model: Network, places: list[int], slots: dict[str, Array]) -> None:
+    """Write slots that `packed` gave into those that are there, resting ones too."""
+    mine, start = slots_by_layer(model.optimizer), 0
+    for layer in (model.layers[i] for i in places):
+        stop = start + moved(layer)
+        for name, slot in slots.items():
+            mine[layer][name][...] = slot[start:stop]
+        start = stop

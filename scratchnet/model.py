@@ -77,26 +77,23 @@ class Network(Part):
         for layer in layers or []:
             self.add(layer)
 
-    def _settled(self, name: str) -> bool:
-        return self.built
-
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A copy or what was unpickled: arrays come one by one, and are made views again."""
         vars(self).update(state)
-        self._hand_out(self.layers, self.theta, self.grad)
+        self._hand_out(self._stack, self.theta, self.grad)
 
     # --- building: layers, and one vector under all of their parameters ---------------------------
 
     def add(self, layer: Layer | Input) -> None:
         """Put a layer on top. Parameters that exist keep their values."""
         if isinstance(layer, Input):
-            if self.layers or self._input_shape:
+            if self._stack or self._input_shape:
                 raise ValueError("add: an Input is the first thing in a model, and only that.")
             self._input_shape = layer.shape
             return
         if not isinstance(layer, Layer):
             raise TypeError(f"add: got {layer!r}: expected a layer, such as Dense(10).")
-        taken = {other.name for other in self.layers}
+        taken = {other.name for other in self._stack}
         if layer.in_model or layer.name in taken:
             raise ValueError(
                 f"add: layer {layer.name!r} is in a model already: make a new one, with a name of "
@@ -107,7 +104,7 @@ class Network(Part):
         name = layer.name or next(name for name in names if name not in taken)
         shape = self._input_shape or layer.given_shape
         if shape is not None:
-            self._lay_out(shape, [*self.layers, layer])
+            self._lay_out(shape, [*self._stack, layer])
         vars(layer).update(in_model=True, name=name)
         self._input_shape = shape
         self._stack.append(layer)
@@ -163,19 +160,19 @@ class Network(Part):
 
     @property
     def built(self) -> bool:
-        return bool(self.layers) and all(layer.built for layer in self.layers)
+        return bool(self._stack) and all(layer.built for layer in self._stack)
 
     @property
     def weights(self) -> list[Array]:
         """Every parameter, layer by layer: views, so that writing to them changes the model."""
-        return [array for layer in self.layers for array in layer.weights]
+        return [array for layer in self._stack for array in layer.weights]
 
     # --- backpropagation --------------------------------------------------------------------------
 
     def forward(self, X: Array, params: list[Params], engine: Engine) -> list[Stage]:
         """X (B, ...) through every layer: Z = layer(A below), A = f(Z), kept for the way back."""
         tape: list[Stage] = []
-        for layer, own in zip(self.layers, params, strict=True):
+        for layer, own in zip(self._stack, params, strict=True):
             Z, cache = layer.forward(tape[-1].A if tape else X, own, engine)
             tape.append(Stage(Z, engine.activation(layer.activation).forward(Z), cache))
         return tape
@@ -192,22 +189,22 @@ class Network(Part):
         lowest = next((i for i, own in enumerate(params) if own), len(tape))
         for i in reversed(range(lowest, len(tape))):
             below = tape[i - 1] if i > lowest else None
-            dA = self.layers[i].backward(
+            dA = self._stack[i].backward(
                 dZ, tape[i].cache, params[i], grads[i], engine, need_dX=below is not None
             )
             if below is not None and dA is not None:
-                activation = engine.activation(self.layers[i - 1].activation)
+                activation = engine.activation(self._stack[i - 1].activation)
                 dZ = activation.backward(dA, below.Z, below.A)
 
     @property
     def params(self) -> list[Params]:
         """The named arrays of each layer, views of `theta`."""
-        return [layer.params for layer in self.layers]
+        return [layer.params for layer in self._stack]
 
     @property
     def grads(self) -> list[Params]:
         """Their gradients, views of `grad`."""
-        return [layer.grads for layer in self.layers]
+        return [layer.grads for layer in self._stack]
 
     def run(self, X: Array) -> list[Stage]:
         """`forward` in the model's dtype, on its own parameters and engine."""
@@ -241,5 +238,5 @@ class Network(Part):
         """
         X = batch.x.astype(theta.real.dtype, copy=False)
         head = self.forward(X, self.views(theta), reference.ENGINE)[-1]
-        objective = Objective(self.objective.loss, self.layers[-1].activation)
+        objective = Objective(self.objective.loss, self._stack[-1].activation)
         return objective.value(head.Z, head.A, batch.y, batch.weights)

@@ -20,62 +20,86 @@ from threadpoolctl import ThreadpoolController
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Ticket = tuple[int, int]  # a thread's, and one of what it borrows
 
 # --- BLAS's threads -------------------------------------------------------------------------------
 
 
+class _Pool:
+    """One of BLAS's pools of threads: whoever comes first sets it to one, the last sets it back."""
+
+    def __init__(self, controller: Any):
+        self.controller = controller
+        # OpenMP and MKL keep a number for each thread, the others one for the process.
+        self.each = getattr(controller, "threading_layer", "") == "openmp"
+        self.each |= controller.internal_api == "mkl"
+        self.holders: dict[int, set[Ticket]] = {}
+        self.before: dict[int, int] = {}
+
+    def set(self, threads: int) -> None:
+        # From threadpoolctl 3.8 on one thread alone may set it, and whom others ask does nothing.
+        release = getattr(self.controller, "clear_controlling_thread", lambda force=True: None)
+        release(force=True)
+        self.controller.set_num_threads(threads)
+        release()
+
+    def hold(self, ticket: Ticket) -> None:
+        scope = ticket[0] if self.each else 0
+        self.holders.setdefault(scope, set()).add(ticket)
+        if scope not in self.before:
+            self.before[scope] = self.controller.num_threads
+            self.set(1)
+
+    def free(self, gone: Callable[[Ticket], bool]) -> None:
+        for scope, holders in [*self.holders.items()]:
+            holders -= {ticket for ticket in holders if gone(ticket)}
+            if not holders:
+                threads = self.before.pop(scope)
+                del self.holders[scope]
+                if self.controller.num_threads == 1:  # else somebody has chosen anew since
+                    self.set(threads)
+
+
 @cache
-def _pools() -> list[Any]:
-    """BLAS's pools of threads; looked for once, since every loaded library is looked through."""
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+def _pools() -> list[_Pool]:
+    """Looked for once, since every loaded library is looked through."""
+    return [*map(_Pool, ThreadpoolController().select(user_api="blas").lib_controllers)]
 
 
 class _OneThread:
-    """One of those who hold BLAS to one thread: the first sets it, the last sets it back."""
+    """One of those who hold BLAS to one thread."""
 
-    # Reentrant: Python may collect one of these while this thread holds the lock.
+    # Reentrant: Python may collect one of these while its thread holds the lock.
     lock: ClassVar[Any] = threading.RLock()
-    tickets: ClassVar[set[tuple[int, int]]] = set()
-    before: ClassVar[list[tuple[Any, int]]] = []
 
     def __enter__(self) -> None:
-        cls = _OneThread
-        with cls.lock:
+        with _OneThread.lock:
             self.ticket = threading.get_ident(), id(self)
-            cls.tickets.add(self.ticket)
-            if not cls.before:
-                cls.before = [(pool, pool.num_threads) for pool in _pools()]
-                for pool in _pools():
-                    pool.set_num_threads(1)
+            for pool in _pools():
+                pool.hold(self.ticket)
 
     def __exit__(self, *_: object) -> None:
         with _OneThread.lock:
-            _OneThread.tickets.discard(self.ticket)
-            _OneThread.give_back()
+            for pool in _pools():
+                pool.free(self.ticket.__eq__)
+            del self.ticket
 
     def __del__(self) -> None:
         # Ctrl-C may fall between __enter__ and its block, and a generator may never be run on.
-        if getattr(self, "ticket", None) in _OneThread.tickets:
+        if hasattr(self, "ticket"):
             self.__exit__()
 
-    @classmethod
-    def give_back(cls) -> None:
-        if not cls.tickets:
-            for pool, threads in cls.before:
-                if pool.num_threads == 1:  # else somebody has chosen anew since
-                    pool.set_num_threads(threads)
-            cls.before = []
 
-    @classmethod
-    def after_fork(cls) -> None:
-        """In the child only this thread lives on, and with it what this thread borrowed."""
-        cls.lock = threading.RLock()
-        cls.tickets = {t for t in cls.tickets if t[0] == threading.get_ident()}
-        cls.give_back()
+def _after_fork() -> None:
+    """In the child only this thread lives on, and with it what this thread borrowed."""
+    _OneThread.lock = threading.RLock()
+    if _pools.cache_info().currsize:
+        for pool in _pools():
+            pool.free(lambda ticket: ticket[0] != threading.get_ident())
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_OneThread.after_fork)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def single_threaded_blas() -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,15 +34,16 @@ from scratchnet import metrics as metrics_room
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
 from scratchnet.checks import Examples, NotBuiltError, Shape
 from scratchnet.engines import Array, Engine, get_engine, reference
-from scratchnet.fitting import Runner
+from scratchnet.fitting import Orders, Runner
 from scratchnet.layers import Input, Layer
 from scratchnet.metrics.meters import Meters, flat_logs, unique_names
 from scratchnet.model import Network
 from scratchnet.objective import Objective
 from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
+from scratchnet.resuming import Keeper
 from scratchnet.saving import SavedStateError, files
 from scratchnet.saving.keras_files import to_keras
-from scratchnet.support import check_choice, generator, only, reject_unsupported
+from scratchnet.support import check_choice, check_seed, generator, only, reject_unsupported
 from scratchnet.training import TrainingNetwork
 
 copyreg.pickle(Engine, copying.described)
@@ -50,8 +51,6 @@ copyreg.pickle(Engine, copying.described)
 NOT_HERE = {
     **dict.fromkeys(("dtype", "dtype_policy"), "call config.set_floatx before the model is made."),
     **dict.fromkeys(("input", "inputs", "output", "outputs", "input_spec"), "begin with an Input."),
-    **dict.fromkeys(("losses", "activity_regularizer"), "the loss is compile's alone."),
-    "variables": "call set_weights.",
     **dict.fromkeys(
         ("train_function", "test_function", "predict_function"),
         "for a step of your own, override train_step in a subclass.",
@@ -73,9 +72,16 @@ def take_name(name: Any) -> str:
     return name
 
 
+def take_objective(objective: Any) -> Objective:
+    """What `model.objective` may be, for `gradient` and `train_step`; `fit` makes its own."""
+    if not isinstance(objective, Objective):
+        raise ValueError(f"objective={objective!r}: expected an Objective. For fit call compile.")
+    return objective
+
+
 def take_generator(rng: Any) -> Any:
     """What `model.rng` may be: a Generator, or a seed for a new one."""
-    return rng if hasattr(rng, "permutation") else generator(rng)
+    return rng if hasattr(rng, "permutation") else generator(check_seed(rng))
 
 
 def take_threads(threads: Any) -> int | None:
@@ -102,6 +108,7 @@ class Sequential(TrainingNetwork):
     _takes: ClassVar = {
         "engine": take_engine,
         "name": take_name,
+        "objective": take_objective,
         "optimizer": optimizers.of,
         "rng": take_generator,
         "threads": take_threads,
@@ -136,7 +143,7 @@ class Sequential(TrainingNetwork):
         return dict(vars(self))
 
     def _settled(self, name: str) -> bool:
-        return name not in Network._fixed or super()._settled(name)
+        return "grad" in vars(self)
 
     # --- the stack --------------------------------------------------------------------------------
 
@@ -180,11 +187,13 @@ class Sequential(TrainingNetwork):
 
     @property
     def trainable(self) -> bool:
-        """Whether anything learns; assigning it does so for every layer, as in Keras."""
+        """Whether anything learns; another value is assigned to every layer too, as in Keras."""
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: Any) -> None:
+        if value is self._trainable:
+            return  # then Keras on TensorFlow asks no layer either
         self._trainable = bool(value)
         for layer in self.layers:
             layer.trainable = value
@@ -414,10 +423,9 @@ class Sequential(TrainingNetwork):
         chosen_loss, chosen_optimizer = losses.of(loss), optimizers.of(optimizer)
         if chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
-        if chosen_loss.axis not in (-1, 1):
-            raise ValueError(
-                f"compile: a loss with axis={chosen_loss.axis}: only the last axis, -1."
-            )
+        axis = getattr(chosen_loss, "axis", -1)
+        if axis not in (-1, 1):
+            raise ValueError(f"compile: a loss with axis={axis}: only the last axis, -1.")
         chosen_engine = get_engine(engine or config.engine())
         self.threads = threads
         self.engine, self.optimizer = chosen_engine, chosen_optimizer
@@ -499,71 +507,53 @@ class Sequential(TrainingNetwork):
         events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))
         learning.claim(self)
+        self._tell_if_all_are_frozen()
         self.history, self.stop_training = events.history, False
-        orders = self._orders(len(data.x), size, shuffle, steps_per_epoch)
+        orders = Orders(self, len(data.x), size, shuffle, steps_per_epoch)
         logs: Logs = {}
         with Interruptible() as interrupt, single_threaded_blas():
             runner = Runner(self, data, size, self.meters(data))
+            keeper = Keeper(self, runner, orders, events)
             events.on_train_begin()
-            for epoch in range(initial_epoch, epochs):
-                self.reset_metrics()
-                events.on_epoch_begin(epoch)
-                order = next(orders)
-                logs = self._train_epoch(runner, order, epoch, events, progress, interrupt)
+            keeper.begin(initial_epoch)
+            for epoch in range(keeper.first, epochs):
+                if self.stop_training:
+                    break
+                logs = self._train_epoch(keeper, epoch, progress, interrupt)
                 if held_out is not None and due(epoch + 1, validation_freq):
-                    seen = self._test(held_out, test_size, events)
+                    with keeper.on_interrupt(epoch, runner.steps):
+                        seen = self._test(held_out, test_size, events)
                     logs |= {f"val_{name}": value for name, value in seen.items()}
                 shown = flat_logs(logs)  # and what callbacks write into it
                 events.tell("on_epoch_end", epoch, shown)
                 progress.end(shown)
-                if self.stop_training:
-                    break
+                keeper.epoch_over(epoch)
             learning.finalize(self)
             events.on_train_end(logs)
         return events.history
 
-    def _orders(
-        self, samples: int, size: int, shuffle: bool, steps: int | None
-    ) -> Iterator[Array | None]:
-        """The rows of each epoch, from the model's generator; None for all of them as they stand.
-
-        With `steps` an epoch is that many batches, from where the last one stopped; a pass that
-        runs out ends its epoch early, as in Keras.
-        """
-        left = np.arange(0)
-        while True:
-            if len(left) == 0:
-                left = self.rng.permutation(samples) if shuffle else np.arange(samples)
-            if steps is None:
-                yield left if shuffle else None
-                left = left[:0]
-                continue
-            if math.ceil(len(left) / size) < steps:
-                warnings.warn(
-                    f"fit: steps_per_epoch={steps}, and only {math.ceil(len(left) / size)} batches "
-                    "are left of this pass: the epoch ends with them.",
-                    stacklevel=3,
-                )
-            yield left[: steps * size]
-            left = left[steps * size :]
+    def _tell_if_all_are_frozen(self) -> None:
+        if not learning.learners(self):
+            warnings.warn("The model does not have any trainable weights.", stacklevel=4)
 
     def _train_epoch(
         self,
-        runner: Runner,
-        order: Array | None,
+        keeper: Keeper,
         epoch: int,
-        events: CallbackList,
         progress: Progress,
         interrupt: Interruptible,
     ) -> Logs:
-        """The rows of `order`, batch by batch."""
-        meters = runner.meters
-        runner.begin(order, meters)
+        """The next rows, batch by batch."""
+        runner, events, meters = keeper.runner, keeper.events, keeper.runner.meters
+        self.reset_metrics()
+        events.on_epoch_begin(epoch)
+        done = keeper.resume()
         progress.begin(epoch)
-        done = 0
+        progress.advance(done, meters)
         try:
             while done < runner.steps:
-                interrupt.poll()
+                with keeper.on_interrupt(epoch, done):
+                    interrupt.poll()
                 if events.wants_batches:
                     events.on_train_batch_begin(done)
                 if self._meters_seen is not meters:
@@ -574,7 +564,8 @@ class Sequential(TrainingNetwork):
                     )
                 # Who asked to stop before this batch, as Keras has it, still gets it.
                 one = events.wants_batches or self.stop_training
-                done, trouble = runner.run(done, one)
+                before = done
+                done, trouble = runner.run(done, one, keeper.most())
                 if events.wants_batches:
                     events.on_train_batch_end(done - 1, meters.logs())
                 if trouble and not self.stop_training:
@@ -583,8 +574,9 @@ class Sequential(TrainingNetwork):
                         f"{trouble} in epoch {epoch + 1}, batch {done - 1}: expected finite "
                         f"numbers{bad and f', and the first that is not is in {bad}'}. The model "
                         "has its weights from before that batch. Lower the learning rate, or scale "
-                        "the inputs."
+                        f"the inputs.{keeper.remedy()}"
                     )
+                keeper.passed(epoch, done, done - before)
                 progress.advance(done, meters)
                 if self.stop_training:
                     break
@@ -603,6 +595,7 @@ class Sequential(TrainingNetwork):
     ) -> Any:
         """One step on one batch; its loss and metrics, taken before the step."""
         batch = self._check(x, y, sample_weight, class_weight, "train_on_batch")
+        self._tell_if_all_are_frozen()
         with Interruptible(), single_threaded_blas():
             loss, outputs = self.train_step(batch)
         meters = self.meters(batch)

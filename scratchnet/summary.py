@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from rich.box import HEAVY_HEAD
+import io
+
+from rich.box import ASCII, HEAVY_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from scratchnet.learning import learners, moved, slots_by_layer
 from scratchnet.model import Network
+from scratchnet.process import encodable
 from scratchnet.untrusted import printable
 
 
 def summary_text(model: Network, name: str, width: int = 78, show_trainable: bool = False) -> str:
     """The summary as plain text, at most `width` columns wide."""
-    table = Table(box=HEAVY_HEAD, width=width)
+    drawn = encodable("\u250f\u2503\u2501") == "\u250f\u2503\u2501"
+    table = Table(box=HEAVY_HEAD if drawn else ASCII, safe_box=False, width=width)
     table.add_column("Layer (type)", ratio=4)
     table.add_column("Output Shape", ratio=3)
     table.add_column("Param #", justify="right", ratio=2)
@@ -26,11 +30,11 @@ def summary_text(model: Network, name: str, width: int = 78, show_trainable: boo
         learns = [("Y" if layer in learners(model) else "N") if layer.params else "-"]
         title = Text(printable(f"{layer.name} ({type(layer).__name__})"))
         table.add_row(title, shape, count, *(learns if show_trainable else []))
-    console = Console(width=width, no_color=True, highlight=False, emoji=False)
-    with console.capture() as capture:
-        console.print(printable(f'Model: "{name}"'), markup=False)
-        console.print(table)
-    return capture.get() + "\n".join(_counts(model))
+    text = io.StringIO()  # standard output may be closed, and print_fn go elsewhere
+    console = Console(file=text, width=width, no_color=True, highlight=False, emoji=False)
+    console.print(printable(f'Model: "{name}"'), markup=False)
+    console.print(table)
+    return text.getvalue() + "\n".join(_counts(model))
 
 
 def _counts(model: Network) -> list[str]:

@@ -40,6 +40,18 @@ def generator(seed: int | np.random.Generator | None = None) -> np.random.Genera
     return np.random.default_rng(seed)
 
 
+def check_seed(seed: Any) -> Any:
+    """`seed` if it is None, an integer >= 0 or a Generator, else a ValueError.
+
+    >>> check_seed(3)
+    3
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool) and seed >= 0
+    if not whole and not isinstance(seed, np.random.Generator | None):
+        raise ValueError(f"seed={seed!r}: expected None, an integer >= 0 or a Generator.")
+    return seed
+
+
 def one_hot(labels: Array, classes: int, dtype: np.dtype[Any]) -> Array:
     """(...,) integers in [0, classes) -> (..., classes), 1 at the label and 0 elsewhere.
 
@@ -111,18 +123,6 @@ def check_choice(what: str, name: Any, names: Iterable[str]) -> str:
     raise ValueError(f"{what}={name!r}: expected one of {', '.join(map(repr, known))}.{hint}")
 
 
-def resolve(what: str, identifier: Any, table: Mapping[str, Any]) -> str:
-    """The name in `table` that is meant: by that name, or by the class or function it stands for.
-
-    >>> resolve("number type", int, {"int": int, "float": float})
-    'int'
-    """
-    for name, value in table.items():
-        if value is identifier:
-            return name
-    return check_choice(what, identifier, table)
-
-
 def reject_unsupported(owner: str, **arguments: tuple[Any, Any]) -> None:
     """Refuse, by name, arguments of Keras's that are taken only at their defaults.
 
@@ -135,7 +135,30 @@ def reject_unsupported(owner: str, **arguments: tuple[Any, Any]) -> None:
             raise ValueError(f"{owner}: {name}={value!r}: only {default!r} is supported.")
 
 
+def only(*values: Any, instead: str = "") -> Callable[[Any], Any]:
+    """For `_takes`: one of Keras's attributes that is here at these values alone, or not at all.
+
+    >>> only(None)(1.0)
+    Traceback (most recent call last):
+    ValueError: only None is supported.
+    """
+
+    def take(value: Any) -> Any:
+        if not any(value is known or value == known for known in values):
+            said = f"only {values[0]!r} is supported." if values else ""
+            raise ValueError(f"{said} {instead}".strip())
+        return value
+
+    return take
+
+
 SETTLED = "it is settled. Make a new one, or write into the arrays that it has."
+KERAS_ONLY = (
+    *("dtype", "dtype_policy", "compute_dtype", "variable_dtype", "input_dtype", "autocast"),
+    *("input", "output", "inputs", "outputs", "input_spec", "losses", "variables", "path"),
+    *("metrics_variables", "activity_regularizer", "quantization_mode"),
+)
+"""Attributes of Keras's that nothing here reads; a class that has one of them defines it."""
 
 
 class Part:
@@ -164,55 +187,41 @@ class Part:
         return name in vars(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        computed = getattr(getattr(type(self), name, None), "fset", self) is None
-        if computed or (name in self._fixed and self._settled(name)):
+        there, take = getattr(type(self), name, self), self._takes.get(name)
+        if getattr(there, "fset", self) is None or (name in self._fixed and self._settled(name)):
             if getattr(self, name, None) is value:  # as in `model.theta *= 2`
                 return
-            remedy = self._fixed.get(name, SETTLED)
-            raise AttributeError(f"{type(self).__name__}.{name} can't be assigned: {remedy}")
-        if name in self._takes:
-            try:
-                value = self._takes[name](value)
-            except (TypeError, ValueError) as error:
-                what = "" if f"{name}=" in str(error) else f"{name}={value!r}: "
-                raise type(error)(f"{type(self).__name__}: {what}{error}") from None
+            remedy = f"can't be assigned: {self._fixed.get(name, SETTLED)}"
+            raise AttributeError(f"{type(self).__name__}.{name} {remedy}")
+        if take is None and there is self and name in KERAS_ONLY:
+            take = only(instead="nothing here reads it. Take another name for what is yours.")
+        try:
+            value = value if take is None else take(value)
+        except (TypeError, ValueError) as error:
+            what = "" if f"{name}=" in str(error) else f"{name}={value!r:.80}: "
+            raise type(error)(f"{type(self).__name__}: {what}{error}") from None
         super().__setattr__(name, value)
 
     def __copy__(self) -> Self:
         return copy.deepcopy(self)
 
 
-def only(*values: Any, instead: str = "") -> Callable[[Any], Any]:
-    """For `_takes`: one of Keras's attributes that is here at these values alone, or not at all.
+OF_THE_CLASS = ("family", "sparse", "without_logits", "fn")
 
-    >>> only(None)(1.0)
+
+class Settled:
+    """What stays as its arguments made it: of this package's classes no public attribute but the
+    name is assigned a second time, and those of the class not once.
+
+    >>> thing = Settled()
+    >>> thing.size = 1
+    >>> thing.size = 2
     Traceback (most recent call last):
-    ValueError: only None is supported.
+    AttributeError: Settled.size is settled: compile with a new one.
     """
 
-    def take(value: Any) -> Any:
-        if not any(value is known or value == known for known in values):
-            raise ValueError(f"only {values[0]!r} is supported." if values else instead)
-        return value
-
-    return take
-
-
-def extends(base: type) -> Callable[[type], type]:
-    """Give a class of the core what is defined in a class beside it.
-
-    >>> class Bare: ...
-    >>> @extends(Bare)
-    ... class More(Bare):
-    ...     def hello(self): return "hello"
-    >>> Bare().hello()
-    'hello'
-    """
-
-    def give(kind: type) -> type:
-        for name, value in vars(kind).items():
-            if name not in ("__module__", "__doc__", "__qualname__", "__annotations__"):
-                setattr(base, name, value)
-        return kind
-
-    return give
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind, again = type(self), name in vars(self) and name != "name" and name[0] != "_"
+        if (again and kind.__module__.startswith("scratchnet.")) or name in OF_THE_CLASS:
+            raise AttributeError(f"{kind.__name__}.{name} is settled: compile with a new one.")
+        super().__setattr__(name, value)

@@ -251,7 +251,7 @@ ARGUMENT_ERRORS = {
         "'sparse_categorical_crossentrop'",
         "Did you mean 'sparse_categorical_crossentropy'?",
     ),
-    "no loss": (lambda m: m.compile("sgd"), "loss=None", "'mse'"),
+    "no loss": (lambda m: Sequential().compile("sgd"), "loss=None", "'mse'"),
     "a loss without a number": (
         lambda m: m.compile("sgd", losses.MeanSquaredError(reduction=None)),
         "'none'",

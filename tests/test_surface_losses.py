@@ -55,7 +55,7 @@ def test_gradients_are_those_of_the_complex_step(case, head):
 
 def test_a_wrong_slope_would_be_seen():
     """The check above is about something: a slope off by a thousandth breaks its bound."""
-    pair = losses.Huber(0.6).pair
+    pair = losses.Huber(0.6)._pair
     F, T = RNG.normal(size=(N, K)), RNG.random((N, K))
     _, cache = pair.forward(F, T)
     slope = pair.backward(np.ones(N), T, cache)

@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scratchnet import atomic, models
+from scratchnet import atomic, models, saving
 from scratchnet.app import run_schema
 from scratchnet.app.run_training import OURS, SHOWN, Outcome, on_engine
 from scratchnet.app.text import dimensions, to_json
+from scratchnet.callbacks import BackupAndRestore
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
+from scratchnet.saving import SavedStateError, State
 from scratchnet.sequential import Sequential
 from scratchnet.untrusted import (
     MAX_TEXT,
@@ -46,7 +48,9 @@ if TYPE_CHECKING:
 FORMAT = "scratchnet run 1"
 MODEL, HISTORY, RESULT, PICTURES = "model.npz", "history.json", "result.json", "pictures"
 ANSWERS, REPORT = "answers.npz", "report.html"
-FILES = (MODEL, HISTORY, ANSWERS, RESULT, REPORT)
+CHECKPOINT = "checkpoint.npz"
+"""Where a run that is not finished can be gone on from."""
+FILES = (MODEL, HISTORY, ANSWERS, RESULT, REPORT, CHECKPOINT)
 OURS_ALONE = ".scratchnet-"
 """How the names of what is only there while a run is written begin."""
 NEXT = f"{OURS_ALONE}next"
@@ -88,18 +92,27 @@ class RunFolder:
 
     Args:
         path: a new or empty folder, or an earlier run, which stays as it is until `save_result`.
+        resumed: go on with the run in `path`, from its checkpoint.
         about: what is known before training, such as settings and data; it stands beside the
             history, so that a run that is cut off can be evaluated.
+
+    Attributes:
+        keeps: whether a checkpoint is worth keeping before the first epoch is through.
 
     Raises:
         RunError: where `path` is a file, a folder that holds something else, or in use.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], kind: str, about: Mapping[str, Any] | None = None
+        self,
+        path: str | os.PathLike[str],
+        kind: str,
+        about: Mapping[str, Any] | None = None,
+        resumed: bool = False,
     ):
         self.path, self.kind, self.about = Path(path), kind, dict(about or {})
-        self.epochs, self.finished = 0, False
+        self.epochs, self.finished, self.resumed = 0, False, resumed
+        self.keeps = False
         check_free(self.path)
         self._new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True)
@@ -113,10 +126,13 @@ class RunFolder:
     def _begin(self) -> None:
         if (self.path / NEXT / RESULT).is_file():  # its writer was killed on the last metres
             _publish(self.path)
-        _delete(self.path / NEXT)
-        for folder in (self.path, self.path / PICTURES):
+        if not (self.resumed and (self.path / NEXT / CHECKPOINT).is_file()):
+            _delete(self.path / NEXT)
+        for folder in (self.path, self.path / PICTURES, self.path / NEXT):
             if folder.is_dir():
                 atomic.delete_leftovers(folder)
+        if self.resumed:
+            return self._go_on()
         self.replaces = any(os.path.lexists(self.path / name) for name in FILES)
         self.home = self.path / NEXT if self.replaces else self.path
         if self.replaces:
@@ -125,6 +141,31 @@ class RunFolder:
             _delete_epochs(self.path)
         self._steps = 0
         self._take_step(None, {})
+
+    def _go_on(self) -> None:
+        """Where the checkpoint is; beside a run that was interrupted a copy of it is gone on with.
+
+        Whenever this is cut short there is a checkpoint still.
+        """
+        beside = self.path / NEXT
+        self.home = beside if beside.is_dir() else self.path
+        if self.home == self.path and (self.path / RESULT).is_file():
+            beside.mkdir()
+            for name in (HISTORY, MODEL, CHECKPOINT):
+                if (self.path / name).is_file():
+                    atomic.write(beside / name, (self.path / name).read_bytes())
+            self.home = beside
+        self.replaces = self.home != self.path
+        _settle(self.home)
+        history = _read_json(self.home / HISTORY, run_schema.check_history)
+        self._history = {name: history[name] for name in SHOWN if name in history}
+        self.epochs = len(self._history.get(OURS, {}).get("loss", []))
+        _delete_epochs(self.home)
+        self._steps = 0
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.home / CHECKPOINT
 
     def __enter__(self) -> RunFolder:
         return self
@@ -150,7 +191,7 @@ class RunFolder:
 
     def _take_step(self, model: Sequential | None, history: Mapping[str, Any]) -> None:
         """Write both files into a folder of their own, then turn the link to it."""
-        self._steps, self._history = self._steps + 1, history
+        self._steps, self._history = self._steps + 1, {**history}
         folder, turned = self.home / f"{EPOCH}-{self._steps}", self.home / f"{EPOCH}-link"
         try:
             os.symlink(folder.name, turned)
@@ -165,7 +206,8 @@ class RunFolder:
         os.replace(turned, self.home / EPOCH)
         if self._steps == 1:
             for name in (HISTORY, MODEL):
-                os.symlink(f"{EPOCH}/{name}", self.home / name)
+                os.symlink(f"{EPOCH}/{name}", turned)
+                os.replace(turned, self.home / name)
         atomic.flush_folder(self.home)
         _delete(self.home / f"{EPOCH}-{self._steps - 2}")  # who reads may be one step behind
 
@@ -187,6 +229,8 @@ class RunFolder:
 
     def save_result(self, result: Mapping[str, Any]) -> None:
         """The last file: from here on the run is finished, and an earlier one is replaced."""
+        if not result.get("interrupted"):
+            self.checkpoint.unlink(missing_ok=True)
         _settle(self.home)
         atomic.write(self.home / RESULT, self._json(result))
         self.finished, self._result = True, result
@@ -217,11 +261,17 @@ class RunFolder:
         return named
 
     def discard(self) -> bool:
-        """Leave no trace if no epoch was finished, or an earlier run stands here; whether so."""
+        """Leave no trace if no epoch was finished, or an earlier run stands here; whether so.
+
+        A run that was gone on with is never given up.
+        """
+        if self.resumed or self.finished:
+            self.close()
+            return False
         if self.home != self.path:
             _delete(self.home)
-        elif self.epochs == 0 and not self.finished:
-            for name in (HISTORY, MODEL):
+        elif self.epochs == 0 and not (self.keeps and self.checkpoint.is_file()):
+            for name in (HISTORY, MODEL, CHECKPOINT):
                 (self.path / name).unlink(missing_ok=True)
             _delete_epochs(self.path)
             if self._new:
@@ -313,7 +363,7 @@ def _publish(path: Path) -> None:
         picture.unlink(missing_ok=True)
     for name in (RESULT, REPORT):
         (path / name).unlink(missing_ok=True)
-    for name in (MODEL, ANSWERS, HISTORY, RESULT):
+    for name in (MODEL, ANSWERS, HISTORY, CHECKPOINT, RESULT):
         if not (source / name).exists():
             (path / name).unlink(missing_ok=True)
             continue
@@ -445,6 +495,9 @@ def read_run(path: str | os.PathLike[str]) -> SavedRun:
         raise RunError(path, f"is not a run: it has no {HISTORY}", another)
     history = _read_json(files / HISTORY, run_schema.check_history)
     model = next((f / MODEL for f in (files, home) if (f / MODEL).is_file()), None)
+    if model is None and (home / CHECKPOINT).is_file():
+        finding = f"has no finished epoch, and so no {MODEL}"
+        raise RunError(path, finding, "Go on with `scratchnet train --resume` and this folder")
     if model is None:
         finding = f"is half written: it has no {MODEL}"
         raise RunError(path, finding, "Start the run again with --out here")
@@ -452,6 +505,82 @@ def read_run(path: str | os.PathLike[str]) -> SavedRun:
         return SavedRun(folder, {}, history, model)
     check = partial(run_schema.check_result, history=history)
     return SavedRun(folder, _read_json(home / RESULT, check), history, model)
+
+
+@dataclass(frozen=True)
+class Resumable:
+    """A run that can be gone on with.
+
+    Attributes:
+        about: its settings, data and command.
+        epochs: how many are finished.
+        last: the model and the history after the last finished epoch, or None.
+    """
+
+    path: Path
+    about: dict[str, Any]
+    epochs: int
+    last: tuple[State, dict[str, list[float]]] | None
+
+
+def read_resumable(path: str | os.PathLike[str], kinds: tuple[str, ...]) -> Resumable:
+    """A run with a checkpoint; `RunError` where there is nothing to go on with."""
+    folder, another = Path(path), "Name a run folder, or train anew with --out"
+    if not folder.is_dir():
+        raise RunError(path, "is a file" if folder.exists() else "does not exist", another)
+    home = folder / NEXT if (folder / NEXT / CHECKPOINT).is_file() else _home(folder)
+    if not (home / HISTORY).is_file():
+        raise RunError(path, f"is not a run: it has no {HISTORY}", another)
+    files = (home / EPOCH).resolve() if (home / EPOCH / HISTORY).is_file() else home
+    about = _read_json(files / HISTORY, run_schema.check_history)
+    if not (home / CHECKPOINT).is_file():
+        finished = (home / RESULT).is_file()
+        finding = "is finished" if finished else f"has no {CHECKPOINT}"
+        remedy = "Train anew with --out" if finished else "Start the run again with --out here"
+        raise RunError(path, finding, remedy)
+    if about["kind"] not in kinds:
+        finding = f"was written by `scratchnet {COMMANDS[about['kind']]}`"
+        raise RunError(path, finding, "Go on with that command, and --resume")
+    if not {"settings", "data", "command"} <= about.keys():
+        raise RunError(path, "does not say how it was trained", "Start the run again with --out")
+    columns, last = about.get(OURS), None
+    model = next((f / MODEL for f in (files, home) if (f / MODEL).is_file()), None)
+    if columns and columns["loss"] and model is not None:
+        last = saving.load(model), columns
+    return Resumable(folder, about, len(last[1]["loss"]) if last else 0, last)
+
+
+COMMANDS = {"train": "train", "compare": "compare", "proof": "compare --float64"}
+"""What writes runs of each kind."""
+
+
+class RunCheckpoints(BackupAndRestore):
+    """The checkpoint of a run folder, at the end of each epoch and every so many batches.
+
+    >>> RunCheckpoints.__mro__[1] is BackupAndRestore
+    True
+    """
+
+    def __init__(self, folder: RunFolder, every: int | None = None):
+        super().__init__(folder.path, every or False)
+        self.folder = folder
+
+    @property
+    def each_epoch(self) -> bool:
+        return True
+
+    @property
+    def file(self) -> Path:
+        return self.folder.checkpoint
+
+    def load(self) -> State | None:
+        return super().load() if self.folder.resumed else None
+
+    def error(self, finding: str) -> SavedStateError:
+        return SavedStateError(self.file, finding, "Start the run again with --out.")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """It stays until the result is written."""
 
 
 def _home(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from scratchnet import config, layers, models
-from scratchnet.callbacks import Callback, Logs
+from scratchnet.callbacks import BackupAndRestore, Callback, Logs
 from scratchnet.datasets import Data
 from scratchnet.engines import Array
 from scratchnet.process import Interruptible
@@ -144,35 +144,43 @@ def train_solo(
     settings: RunSettings,
     progress: ProgressListener | None = None,
     save_epoch: SaveEpoch | None = None,
+    backup: BackupAndRestore | None = None,
+    finished_before: tuple[State, dict[str, list[float]]] | None = None,
 ) -> Outcome:
     """Our network without anyone beside it, in one `fit`.
 
-    Ctrl-C ends it at the last finished epoch; before the first there is nothing to end at.
+    Ctrl-C ends it at the last finished epoch; before the first there is nothing to end at. With a
+    `backup` it goes on from the checkpoint that is there, and `finished_before` is the model and
+    the history after the last epoch that was finished then.
     """
     progress = progress or ProgressListener()
     model = build_model(settings, data)
     progress.begin("compiling" if model.engine.fused else "first batches", 1)
     warm_up = warm_up_ours(model, data, settings)
     progress.end()
-    recorder, interrupted = EpochRecorder(progress, save_epoch), False
+    recorder, interrupted = EpochRecorder(progress, save_epoch, finished_before), False
     # Asking for batches would end each compiled call after one of them.
     stepped = [] if model.engine.fused else [BatchCounter(progress)]
     steps = -(-len(data[0][0]) // settings.batch_size) if stepped else 1
     progress.begin("training", settings.epochs * steps)
+    for _ in range(len(finished_before[1]["loss"]) * steps if finished_before else 0):
+        progress.advance()
+    backups = [] if backup is None else [backup]
     try:
         model.fit(
             *data[0],
             batch_size=settings.batch_size,
             epochs=settings.epochs,
             verbose=0,
-            callbacks=[recorder, *stepped],
+            callbacks=[recorder, *stepped, *backups],
             validation_data=data[1],
             validation_batch_size=TEST_BATCH,
         )
     except KeyboardInterrupt:
-        if recorder.state is None:
+        if recorder.last is None:
             raise
-        model, interrupted = restored(recorder.state, settings.engine, settings.threads), True
+        state, recorder.history = recorder.last
+        model, interrupted = restored(state, settings.engine, settings.threads), True
     progress.end()
 
     def score() -> Outcome:
@@ -204,26 +212,43 @@ class EpochRecorder(Callback):
     """Our `COLUMNS` from the events of one `fit` that validates; only training is timed.
 
     Attributes:
-        state: the model as the last finished epoch left it, or None.
+        last: the model as the last finished epoch left it, and the history then; or None.
     """
 
-    def __init__(self, progress: ProgressListener, save_epoch: SaveEpoch | None):
-        self.progress, self.save_epoch = progress, save_epoch
+    remembered = ("history", "spent")
+
+    def __init__(
+        self,
+        progress: ProgressListener,
+        save_epoch: SaveEpoch | None,
+        last: tuple[State, dict[str, list[float]]] | None = None,
+    ):
+        self.progress, self.save_epoch, self.last = progress, save_epoch, last
         self.history: dict[str, list[float]] = {column: [] for column in COLUMNS}
-        self.state: State | None = None
+        self.spent = 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds of this epoch's training so far, those before an interruption among them."""
+        return self._before + time.perf_counter() - self._start
+
+    @spent.setter
+    def spent(self, seconds: float) -> None:
+        self._before, self._start = seconds, time.perf_counter()
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self.progress.now(f"epoch {epoch + 1} of {self.params['epochs']}")
-        self.start = time.perf_counter()
+        self.spent = 0.0
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        self.seconds = time.perf_counter() - self.start
+        self.seconds = self.spent
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         row = (logs or {}) | {"seconds": self.seconds}
         for column in COLUMNS:
             self.history[column].append(float(row[column]))
-        self.state = snapshot(self.model)
+        kept = {column: list(values) for column, values in self.history.items()}
+        self.last = snapshot(self.model), kept
         if self.save_epoch is not None:
             self.save_epoch(self.model, {OURS: self.history})
         if self.model.engine.fused:

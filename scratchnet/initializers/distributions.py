@@ -221,6 +221,7 @@ class HeNormal(_Named):
     True
     """
 
+    STD_OF_CUT_NORMAL = STD_OF_CUT_NORMAL
     _numbers = (2.0, "fan_in", "truncated_normal")
 
 

@@ -11,17 +11,17 @@ import copy
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines.contract import Array
 from scratchnet.registry import instance, serialized
-from scratchnet.support import generator
+from scratchnet.support import Part, check_seed, generator
 
 
-class Initializer:
+class Initializer(Part):
     """A callable (shape, dtype, rng) -> array; subclasses say what is drawn.
 
     It draws the same at every call, with a seed and without, as in Keras: without one it begins
@@ -31,6 +31,8 @@ class Initializer:
     >>> bool((draw((2, 3)) == draw((2, 3))).all())
     True
     """
+
+    _takes: ClassVar = {"seed": check_seed}
 
     def __init__(self, seed: int | np.random.Generator | None = None):
         self.seed = seed
@@ -43,7 +45,7 @@ class Initializer:
         rng: np.random.Generator | None = None,
     ) -> Array:
         """Weights of `shape`, drawn in float64 from this initializer's seed, else from `rng`."""
-        if self._before is not None:
+        if self._before is not None and self.seed is None:
             source = copy.deepcopy(self._before)
         else:
             source = generator(rng if self.seed is None else self.seed)

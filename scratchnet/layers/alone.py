@@ -10,10 +10,11 @@ import numpy as np
 from scratchnet import checks
 from scratchnet.activations.names import floats
 from scratchnet.config import floatx
+from scratchnet.copying import extends
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array
 from scratchnet.layers.core import Layer
-from scratchnet.support import extends, generator
+from scratchnet.support import generator
 
 
 def regularized(layer: Layer) -> list[tuple[str, Any]]:

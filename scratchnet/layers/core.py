@@ -24,6 +24,8 @@ from scratchnet.initializers.initializer import Initializer
 from scratchnet.layers.surface import LayerSurface, Params
 from scratchnet.support import SETTLED, Part, reject_unsupported, through_float32
 
+_batch_size = partial(checks.check_batch_size, default=None)
+
 
 class Input(Part):
     """The shape of one sample, at the head of a Sequential: `Input(shape=(28, 28))`.
@@ -34,6 +36,8 @@ class Input(Part):
     ((28, 28), (3,))
     """
 
+    dtype: Any = None
+    _takes: ClassVar = {"dtype": checks.check_input_dtype, "batch_size": _batch_size}
     _fixed: ClassVar = dict.fromkeys(("shape", "name"), SETTLED)
 
     def __init__(
@@ -50,7 +54,6 @@ class Input(Part):
     ):
         reject_unsupported("Input", sparse=(sparse or None, None), ragged=(ragged or None, None))
         reject_unsupported("Input", tensor=(tensor, None), optional=(optional, False))
-        checks.check_input_dtype(dtype)
         if (shape is None) == (batch_shape is None):
             raise ValueError(
                 f"Input: shape={shape!r}, batch_shape={batch_shape!r}: expected one of them."

@@ -1,8 +1,9 @@
 """A model as the first layer of another, as in `Sequential([model, Softmax()])`.
 
 Both have the same weights: the inner model's vector becomes a stretch of the outer one's, so that
-training either trains both. It refuses what it could not do rightly: a model on top of other layers,
-one whose layers train otherwise than they predict or are regularized, one that is partly frozen.
+training either trains both. It refuses what it could not do rightly: a model on top of other
+layers, one whose layers train otherwise than they predict or are regularized, one that is partly
+frozen.
 """
 
 from __future__ import annotations

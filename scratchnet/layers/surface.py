@@ -20,11 +20,11 @@ from scratchnet.support import SETTLED, Part, only
 Params = dict[str, Array]
 
 
-def take_truth(value: Any) -> bool:
-    """A truth value, also as a number; text is none."""
-    if not isinstance(value, bool | int | np.bool_):
-        raise ValueError("expected a boolean, True or False.")
-    return bool(value)
+def take_names(names: Any) -> tuple[str, ...]:
+    """Names of parameters, such as ("moving_mean",)."""
+    if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+        raise ValueError("expected a tuple of names of parameters.")
+    return names
 
 
 class LayerSurface(Part):
@@ -40,7 +40,8 @@ class LayerSurface(Part):
     activity_regularizer: Any
     _takes: ClassVar = {
         "activation": name_of,
-        "trainable": take_truth,
+        "trainable": bool,
+        "state": take_names,
         **dict.fromkeys(checks.REGULARIZED, checks.take_regularizer),
         **{name: only(*usual) for name, usual in checks.LAYER_OPTIONS.items()},
     }
@@ -60,7 +61,7 @@ class LayerSurface(Part):
         self.grads: Params = {}
 
     def _settled(self, name: str) -> bool:
-        return {"name": self.in_model, "in_model": True}.get(name, self.built)
+        return self.built if name in self._takes else self.in_model or name == "in_model"
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a layer alone is in no model, and its arrays are its own."""
@@ -112,6 +113,8 @@ class LayerSurface(Part):
     def non_trainable_weights(self) -> list[Array]:
         names = [name for name in self.params if not self.trainable or name in self.state]
         return [self.params[name] for name in names]
+
+    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
 
     def get_weights(self) -> list[Array]:
         return [array.copy() for array in self.weights]

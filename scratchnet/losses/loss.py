@@ -15,13 +15,13 @@ import numpy as np
 from scratchnet.config import float_type
 from scratchnet.engines.contract import Array, LossFunction
 from scratchnet.objective import Objective, share
-from scratchnet.support import check_choice, one_hot, same_rank, snake_case, unwarned
+from scratchnet.support import Settled, check_choice, one_hot, same_rank, snake_case, unwarned
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 SIGMOID_READINGS = ("logits", "probabilities", "as_logits")
 
 
-class Loss:
+class Loss(Settled):
     """`loss(y_true, y_pred, sample_weight=None)`; subclasses say what they read.
 
     Reductions over the n losses l of a batch with weights w: `"sum_over_batch_size"` and `"mean"`
@@ -35,7 +35,6 @@ class Loss:
 
     family = ""
     sparse = False
-    axis = -1
 
     def __init__(
         self,
@@ -133,7 +132,6 @@ class SparseCategoricalCrossentropy(Loss):
 
     family = "sparse_categorical_crossentropy"
     sparse = True
-    ignore_class: int | None = None
     without_logits = "clipped"
 
     def __init__(

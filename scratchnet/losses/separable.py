@@ -207,13 +207,13 @@ class BinaryCrossentropy(Loss):
 class _OfOutputs(Loss):
     """A loss that reads every head's outputs, by one function."""
 
-    pair: LossFunction
+    _pair: LossFunction
 
     def reading(self, head: str) -> str:
         return "A"
 
     def function(self, reading: str) -> LossFunction:
-        return self.pair
+        return self._pair
 
 
 class MeanAbsoluteError(_OfOutputs):
@@ -223,7 +223,7 @@ class MeanAbsoluteError(_OfOutputs):
     1.0
     """
 
-    family, pair = "mean_absolute_error", ABSOLUTE
+    family, _pair = "mean_absolute_error", ABSOLUTE
 
     def __init__(
         self,
@@ -256,7 +256,7 @@ class Huber(_OfOutputs):
         if not isinstance(delta, int | float | np.number) or not delta > 0:
             raise ValueError(f"Huber: delta={delta!r}: expected a number > 0.")
         self.delta = float(delta)
-        self.pair = _pair(
+        self._pair = _pair(
             partial(huber_value, delta=self.delta), partial(huber_slope, delta=self.delta)
         )
 
@@ -271,7 +271,7 @@ class KLDivergence(_OfOutputs):
     0.6931
     """
 
-    family, pair = "kl_divergence", DIVERGENCE
+    family, _pair = "kl_divergence", DIVERGENCE
 
     def __init__(
         self,

@@ -151,7 +151,18 @@ class BinaryAccuracy(_Rising):
         self, name: str | None = "binary_accuracy", dtype: Any = None, threshold: float = 0.5
     ):
         super().__init__(binary_accuracy, name, dtype, threshold=threshold)
-        self.threshold = threshold
+
+    @property
+    def threshold(self) -> float:
+        """May be assigned: it counts from the next update on."""
+        threshold: float = self._fn_kwargs["threshold"]
+        return threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if not isinstance(value, int | float | np.number):
+            raise ValueError(f"threshold={value!r}: expected a number.")
+        self._fn_kwargs["threshold"] = value
 
 
 class CategoricalAccuracy(_Rising):

@@ -7,8 +7,9 @@ Keras reports.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+import inspect
+from collections.abc import Callable, Iterator, Set
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from scratchnet import initializers
 from scratchnet.config import floatx
 from scratchnet.engines import Array
 from scratchnet.registry import unique_name
-from scratchnet.support import same_rank, snake_case
+from scratchnet.support import Settled, same_rank, snake_case
 
 
 class Variable(np.ndarray[Any, np.dtype[Any]]):
@@ -41,7 +42,7 @@ class Variable(np.ndarray[Any, np.dtype[Any]]):
         return np.array(self)
 
 
-class Metric:
+class Metric(Settled):
     """The base of all metrics, also of your own: define `update_state` and `result`.
 
     State made by `add_variable` (or `add_weight`) is set to 0 by `reset_state`, which is called
@@ -62,6 +63,19 @@ class Metric:
 
     _direction: str | None = None
     name: str
+    _of_the_class: ClassVar[Set[str]] = frozenset()
+
+    def __init_subclass__(cls) -> None:
+        ours = [base for base in cls.__mro__ if base.__module__.startswith("scratchnet.")]
+        there = {n for b in ours for n, value in vars(b).items() if not hasattr(value, "__get__")}
+        taken = {name for base in ours for name in inspect.signature(base).parameters}
+        cls._of_the_class = {name for name in there - taken if not name.startswith("_")}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._of_the_class:
+            kind = type(self).__name__
+            raise AttributeError(f"{kind}.{name} is settled: compile with a new one.")
+        super().__setattr__(name, value)
 
     def __init__(self, dtype: Any = None, name: str | None = None):
         self._variables: list[Variable] = []

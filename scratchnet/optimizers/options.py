@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from scratchnet.config import floatx
+from scratchnet.copying import extends
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array
 from scratchnet.optimizers.updates import OPTIONS, Optimizer
 from scratchnet.registry import instance, serialized
-from scratchnet.support import check_choice, extends, through_float32
+from scratchnet.support import check_choice, through_float32
 
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 SCHEDULES: dict[str, Callable[..., Any]] = {}

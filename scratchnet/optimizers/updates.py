@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from scratchnet.checks import check_count
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
 from scratchnet.support import SETTLED, Part, only, through_float32
@@ -32,12 +33,6 @@ def number(test: Callable[[float], bool], expected: str) -> Callable[[Any], floa
         return float(value)
 
     return take
-
-
-def _frequency(value: Any) -> int | None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise ValueError("expected an integer >= 1 or None.")
-    return value
 
 
 def _or_none(value: Any) -> Any:
@@ -56,9 +51,9 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "global_clipnorm": (None, _or_none),
     "use_ema": (False, bool),
     "ema_momentum": (0.99, number(lambda mu: 0 <= mu <= 1, "a number in the range [0, 1]")),
-    "ema_overwrite_frequency": (None, _frequency),
+    "ema_overwrite_frequency": (None, lambda n: n and check_count("ema_overwrite_frequency", n)),
     "loss_scale_factor": (None, _or_none),
-    "gradient_accumulation_steps": (None, only(None)),
+    "gradient_accumulation_steps": (None, only(None, instead="Make batch_size larger.")),
 }
 """Keras's arguments of every optimizer: the default, and what is taken for it."""
 BETA = number(lambda beta: 0 <= beta < 1, "a number in [0, 1)")
@@ -102,7 +97,7 @@ class Optimizer(Part):
         "lr": only(instead="assign learning_rate."),
         **{name: take for name, (_, take) in OPTIONS.items()},
     }
-    _fixed: ClassVar = dict.fromkeys(("slots", "owners", "resting"), SETTLED)
+    _fixed: ClassVar = dict.fromkeys(("slots", "owners", "resting", "rule"), SETTLED)
     schedule: Any = None
     paired: ClassVar[tuple[str, ...]] = ()
     """Slots that Keras makes by turns, both for one variable and then for the next."""
@@ -117,7 +112,7 @@ class Optimizer(Part):
         self.slots: dict[str, Array] = {}
 
     def _settled(self, name: str) -> bool:
-        return bool(vars(self).get(name))
+        return "slots" in vars(self)
 
     def slot_names(self) -> tuple[str, ...]:
         raise NotImplementedError
@@ -126,7 +121,7 @@ class Optimizer(Part):
         """Make the slots for a vector of parameters, all 0; a second call with its like is free."""
         theta, names = self.vector_of(theta), self.slots_wanted()
         if not self.slots:
-            self.slots = {name: aligned_zeros(theta.size, theta.dtype) for name in names}
+            vars(self)["slots"] = {n: aligned_zeros(theta.size, theta.dtype) for n in names}
         elif any(
             slot.shape != theta.shape or slot.dtype != theta.dtype for slot in self.slots.values()
         ):

@@ -59,12 +59,17 @@ class Weights(NamedTuple):
 
 
 class OptimizerState(NamedTuple):
-    """An optimizer's numbers; a slot is a vector over all parameters, laid end to end."""
+    """An optimizer's numbers; a slot is a vector over the parameters of `layers`, end to end.
+
+    Attributes:
+        layers: the places of the layers that the optimizer was built for.
+    """
 
     kind: str
     name: str
     iterations: int
     learning_rate: float
+    layers: list[int]
     slots: dict[str, Array]
 
 
@@ -104,7 +109,11 @@ def write_weights(weights: Weights) -> bytes:
             names[seed], arrays[f"{seed}/0"] = f"{name}_seed", np.zeros(2, np.int64)
     if weights.optimizer is not None:
         names["optimizer/vars"] = weights.optimizer.name
-        parameters = [a for kind, _, own in weights.layers for a in moved_by(kind, own)]
+        parameters = [
+            array
+            for i in weights.optimizer.layers
+            for array in moved_by(weights.layers[i][0], weights.layers[i][2])
+        ]
         for i, value in enumerate(_optimizer_variables(weights.optimizer, parameters)):
             arrays[f"optimizer/vars/{i}"] = value
     return write_hdf5(arrays, names)
@@ -233,6 +242,7 @@ def _weights(state: State, kinds: list[str]) -> Weights:
         optimizer["config"]["name"],
         config["iterations"],
         optimizer["config"]["learning_rate"],
+        config["slot_layers"],
         slots,
     )
     return Weights(described["config"]["name"], layers, held)
@@ -350,8 +360,9 @@ def read_model(file: IO[bytes], size: int) -> State:
     moved = {f"layers/{i}/{j}": a for i, part in enumerate(own) for j, a in enumerate(part)}
     found: dict[str, Any] = {"format": 2, "model": config}
     if variables and isinstance(optimizer, dict):
-        parameters = [a for k, part in zip(kinds, own, strict=True) for a in moved_by(k, part)]
-        found |= _resumed(optimizer, variables, parameters, moved, arrays)
+        moving = [moved_by(kind, part) for kind, part in zip(kinds, own, strict=True)]
+        filled = [i for i, part in enumerate(moving) if part]
+        found |= _resumed(optimizer, variables, moving, _served(config, filled), moved, arrays)
     ours = metadata.get("scratchnet")
     if isinstance(ours, dict):
         found |= {key: ours[key] for key in ("rng", "keys") if key in ours}
@@ -361,7 +372,8 @@ def read_model(file: IO[bytes], size: int) -> State:
 def _resumed(
     optimizer: dict[str, Any],
     variables: list[Array],
-    parameters: list[Array],
+    layers: list[list[Array]],
+    places: list[list[int]],
     moved: dict[str, Array],
     arrays: dict[str, Array],
 ) -> dict[str, Any]:
@@ -376,9 +388,19 @@ def _resumed(
         if rate != rate.dtype.type(settings["learning_rate"]):
             settings["learning_rate"] = float(rate)
     kind = optimizer.get("class_name")
-    slots = slot_vectors(kind, variables[2:], parameters) if isinstance(kind, str) else None
-    if slots is None:
-        arrays |= {f"optimizer/vars/{i}": a for i, a in enumerate(variables[2:], 2)}
-        return {"iterations": int(variables[0])}
-    moved |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
-    return {"iterations": int(variables[0]), "slots": list(slots)}
+    for served in places if isinstance(kind, str) else []:
+        parameters = [array for i in served for array in layers[i]]
+        slots = slot_vectors(str(kind), variables[2:], parameters)
+        if slots is not None:
+            moved |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
+            named = {"slots": list(slots), "slot_layers": served}
+            return {"iterations": int(variables[0]), **named}
+    arrays |= {f"optimizer/vars/{i}": a for i, a in enumerate(variables[2:], 2)}
+    return {"iterations": int(variables[0])}
+
+
+def _served(described: dict[str, Any], filled: list[int]) -> list[list[int]]:
+    """Whom an optimizer was built for, the likelier first: what learns, or all with parameters."""
+    configs = enumerate(layer.get("config") for layer in _layers(described))
+    frozen = {i for i, own in configs if isinstance(own, dict) and own.get("trainable") is False}
+    return [[i for i in filled if i not in frozen], filled]

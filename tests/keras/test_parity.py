@@ -82,13 +82,14 @@ def test_activations_agree_on_wide_ranges(name, dtype):
 
 @pytest.mark.parametrize("name", activations.NAMES)
 def test_slopes_at_0_and_at_every_kink_are_keras_s(name):
-    Z = [*np.array([[-1e-09], [1e-09], [0.0], [-0.0]]), 0.0, *reference.KINKS.get(name, ())]
+    Z = np.array([[-1e-09, 1e-09, 0.0, -0.0, *reference.KINKS.get(name, ())]])
+    dA = np.arange(1.0, 1 + Z.size).reshape(Z.shape)
     forward, backward = reference.ENGINE.activations[name]
-    ours = backward(np.ones_like(Z), Z, forward(Z))
+    ours = backward(dA, Z, forward(Z))
     with tf.GradientTape() as tape:
         tape.watch(z := tf.constant(Z))
         outputs = getattr(keras.activations, name)(z)
-    theirs = tape.gradient(outputs, z).numpy()
+    theirs = tape.gradient(outputs, z, output_gradients=tf.constant(dA)).numpy()
     np.testing.assert_allclose(ours, theirs, rtol=1e-14, atol=1e-16)
 
 

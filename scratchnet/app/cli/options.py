@@ -55,6 +55,21 @@ Out = Annotated[
         "else refused. Default: a new one in runs/.",
     ),
 ]
+Resume = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Go on with a run that was interrupted or killed: to the bits of one that never was.",
+    ),
+]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="A checkpoint every N batches, beside that at each epoch's end.",
+    ),
+]
 RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as train and compare write it."),

@@ -16,13 +16,16 @@ EXAMPLES = """**Examples**
 - `scratchnet train --epochs 3 --out runs/short`
 - `scratchnet train --unscaled`: why raw pixels score so low
 - `scratchnet train --limit 6000 --json | jq .scratchnet`
+- `scratchnet train --checkpoint-every 500 --out runs/long`
+- `scratchnet train --resume runs/long`: after whatever has stopped it
 
 **Then**
 
 - `scratchnet evaluate runs/train`
 
-Ctrl-C or SIGTERM ends training, and leaves a run folder with the finished epochs. A run that was
-killed can be evaluated all the same.
+Ctrl-C or SIGTERM ends training after the batch, and leaves a run folder with the finished epochs
+and a checkpoint. A run that was killed can be evaluated all the same. Either goes on with
+`scratchnet train --resume RUN`, and ends in the bits of a run that was never stopped.
 """
 
 
@@ -37,6 +40,8 @@ def train(
     unscaled: options.Unscaled = False,
     engine: options.Engine = EngineName.auto,
     threads: options.Threads = None,
+    resume: options.Resume = None,
+    checkpoint_every: options.CheckpointEvery = None,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -45,10 +50,16 @@ def train(
 
     784-50-50-10 with Adam, as in the well-known script. No Keras needed.
     """
-    job = run_training.RunSettings(epochs, batch_size, seed, not unscaled, engine.value, threads)
-    inputs.check_engine(engine.value)
-    training.check_out(out)
-    task = training.Task("train", job, inputs.choose_data(data, limit, quiet), limit, out, ctx.obj)
+    if resume is not None:
+        task = training.resumed_task(ctx, resume, ("train",), data, quiet, checkpoint_every)
+    else:
+        inputs.check_engine(engine.value)
+        training.check_out(out)
+        job = run_training.RunSettings(
+            epochs, batch_size, seed, not unscaled, engine.value, threads
+        )
+        choice = inputs.choose_data(data, limit, quiet)
+        task = training.Task("train", job, choice, limit, out, ctx.obj, checkpoint_every)
     result, path = training.train_into_folder(task, run_training.train_solo, Screen(quiet, verbose))
     tables.print_result(result, path, as_json, quiet)
     if result["interrupted"]:

@@ -10,17 +10,32 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from scratchnet.app.cli import inputs, signals
+from scratchnet.app.cli.errors import UserError
 from scratchnet.app.cli.screen import Screen, say
 from scratchnet.app.environment import environment
-from scratchnet.app.run_folder import PICTURES, InUseError, RunFolder, check_free, next_free
-from scratchnet.app.run_training import Outcome, RunSettings
+from scratchnet.app.run_folder import (
+    PICTURES,
+    InUseError,
+    Resumable,
+    RunCheckpoints,
+    RunFolder,
+    SavedRun,
+    check_free,
+    next_free,
+    read_resumable,
+)
+from scratchnet.app.run_training import Outcome, RunSettings, train_solo
 from scratchnet.app.text import without_home
 from scratchnet.datasets import Choice
 from scratchnet.process import Interruptible
+from scratchnet.untrusted import printable
 
 
 @dataclass(frozen=True)
@@ -33,6 +48,8 @@ class Task:
     limit: int | None
     out: Path | None
     arguments: list[str]
+    checkpoint_every: int | None = None
+    resumed: Resumable | None = None
 
     @property
     def dtype(self) -> str:
@@ -54,7 +71,9 @@ def train_into_folder(
         try:
             with screen:
                 _introduce(task.settings, folder, screen)
-                outcome = train(task.choice.data, task.settings, screen, folder.save_epoch)
+                outcome = _with_checkpoints(train, task, folder)(
+                    task.choice.data, task.settings, screen, folder.save_epoch
+                )
                 if outcome.interrupted:
                     signals.settle()
                     say(_stopped())
@@ -67,6 +86,75 @@ def train_into_folder(
             raise
 
 
+def _with_checkpoints(
+    train: Callable[..., Outcome], task: Task, folder: RunFolder
+) -> Callable[..., Outcome]:
+    """The training, which keeps checkpoints and goes on from one if it can."""
+    folder.keeps = task.checkpoint_every is not None or task.resumed is not None
+    if train is not train_solo:
+        return train
+    last = None if task.resumed is None else task.resumed.last
+    kept = RunCheckpoints(folder, task.checkpoint_every)
+    return partial(train, backup=kept, finished_before=last)
+
+
+def resumed_task(
+    ctx: typer.Context,
+    run: Path,
+    kinds: tuple[str, ...],
+    data: Path | None,
+    quiet: bool,
+    checkpoint_every: int | None,
+) -> Task:
+    """The rest of a run: its settings, its data, and what of the options may be another."""
+    given = [name for name in ctx.params if _given(ctx, name) is not None and name not in FREE]
+    if given:
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UserError(f"{told} with --resume: a run goes on as it began. Leave it out.")
+    found = read_resumable(run, kinds)
+    settings = found.about["settings"]
+    limit = settings["limit"]
+    names = ("epochs", "batch_size", "seed", "scaled", "engine", "threads")
+    own = {name: settings[name] for name in names}
+    own |= {name: v for name in ("engine", "threads") if (v := _given(ctx, name)) is not None}
+    inputs.check_engine(own["engine"] or "auto")
+    choice = inputs.data_of_run(SavedRun(run, {}, found.about, run), data, limit, quiet)
+    for name, value in inputs.identity(choice).items():
+        if name != "name" and list_or(value) != found.about["data"][name]:
+            raise UserError(
+                f"{run} was trained on other data: {name} is {printable(value)}, and was "
+                f"{printable(found.about['data'][name])}. Name those data with --data."
+            )
+    return Task(
+        found.about["kind"],
+        RunSettings(**own),
+        choice,
+        limit,
+        run,
+        ctx.obj,
+        checkpoint_every,
+        found,
+    )
+
+
+FREE = ("resume", "data", "engine", "threads", "as_json", "quiet", "verbose", "checkpoint_every")
+"""Options that may be given with --resume."""
+
+
+def _given(ctx: typer.Context, name: str) -> Any:
+    """What an option was given on the command line, else None."""
+    source = ctx.get_parameter_source(name)
+    if source is None or source.name != "COMMANDLINE":
+        return None
+    value = ctx.params[name]
+    return getattr(value, "value", value)
+
+
+def list_or(value: Any) -> Any:
+    """A value as JSON has it."""
+    return [*value] if isinstance(value, tuple) else value
+
+
 def _begun(task: Task, about: dict[str, Any]) -> RunFolder:
     """The folder that was named, or a new one in `runs`."""
     while task.out is None:
@@ -74,11 +162,14 @@ def _begun(task: Task, about: dict[str, Any]) -> RunFolder:
             return RunFolder(next_free(Path("runs") / task.kind), task.kind, about)
         except InUseError:  # by somebody who began at the same moment
             continue
-    return RunFolder(task.out, task.kind, about)
+    return RunFolder(task.out, task.kind, about, task.resumed is not None)
 
 
 def _about(task: Task) -> dict[str, Any]:
-    """What is known of a run before it is trained."""
+    """What is known of a run before it is trained; one that is resumed keeps its command."""
+    if task.resumed is not None:
+        known = {name: task.resumed.about[name] for name in ("command", "settings", "data")}
+        return {**known, "environment": environment()}
     return {
         "command": ["scratchnet", *map(without_home, task.arguments)],
         "settings": {**asdict(task.settings), "limit": task.limit, "dtype": task.dtype},
@@ -115,6 +206,9 @@ def _kept(folder: RunFolder, said: str) -> str:
     if folder.discard():
         where = f"{folder.path} is as it was" if replaces else "there is nothing to keep"
         return f"Interrupted before the first epoch was through: {where}."
+    if folder.checkpoint.is_file():
+        command = f"scratchnet {folder.kind} --resume {folder.path}"
+        return f"Interrupted after {folder.epochs} epochs: go on with `{command}`."
     return f"Interrupted: the {folder.epochs} finished epochs are kept in {folder.path}."
 
 

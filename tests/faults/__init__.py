@@ -1,0 +1,1 @@
+"""Trainings that are stopped at random moments: `python -m tests.faults`."""
