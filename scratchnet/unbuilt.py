@@ -46,8 +46,8 @@ TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
     "callbacks": (
         (
             "a callback that writes files",
-            "model.save and callbacks.CSVLogger",
-            "BackupAndRestore ModelCheckpoint OrbaxCheckpoint TensorBoard",
+            "callbacks.ModelCheckpoint and CSVLogger",
+            "OrbaxCheckpoint TensorBoard",
         ),
         ("a callback", "Callback and LambdaCallback", "ProgbarLogger RemoteMonitor"),
         ("a callback for averaged weights", "use_ema of an optimizer", "SwapEMAWeights"),
