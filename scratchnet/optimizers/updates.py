@@ -97,7 +97,9 @@ class Optimizer(Part):
         "lr": only(instead="assign learning_rate."),
         **{name: take for name, (_, take) in OPTIONS.items()},
     }
-    _fixed: ClassVar = dict.fromkeys(("slots", "owners", "resting", "rule", "paired"), SETTLED)
+    _fixed: ClassVar = dict.fromkeys(
+        ("slots", "owners", "resting", "rule", "paired", "schedule"), SETTLED
+    )
     schedule: Any = None
     paired: ClassVar[tuple[str, ...]] = ()
     """Slots that Keras makes by turns, both for one variable and then for the next."""

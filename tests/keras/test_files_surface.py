@@ -44,6 +44,15 @@ OPTIMIZERS = {
 OURS_ALONE = ("nadam", "rate", "averages")
 
 
+@pytest.fixture(autouse=True)
+def single():
+    """Keras keeps the type that was in force when it was first asked."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
 def trained(module, stack, optimizer):
     kind = Sequential if module is scratchnet else keras.Sequential
     model = kind([module.layers.Input((6,)), *STACKS[stack](module)])
