@@ -7,7 +7,8 @@ distribution. Source: Keras, initializers/random_initializers.py and constant_in
 from __future__ import annotations
 
 import math
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -31,11 +32,30 @@ def cut_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return values
 
 
+def take_numbers(value: Any) -> Any:
+    """A number, or an array or list of numbers."""
+    if value is None or np.asarray(value).dtype.kind not in "fiub":
+        raise ValueError("expected a number.")
+    return value
+
+
+MODES = ("fan_in", "fan_out", "fan_avg")
+KINDS = ("uniform", "truncated_normal", "untruncated_normal")
+
+
 class _Configured(Initializer):
     """An initializer whose configuration is its arguments, by name, then the seed if it draws."""
 
     _names: tuple[str, ...] = ()
     _seeded = True
+    _takes: ClassVar = {
+        **Initializer._takes,
+        **dict.fromkeys(
+            ("value", "gain", "mean", "stddev", "minval", "maxval", "scale"), take_numbers
+        ),
+        "mode": partial(check_choice, "mode", names=MODES),
+        "distribution": partial(check_choice, "distribution", names=KINDS),
+    }
 
     def get_config(self) -> dict[str, Any]:
         own = {name: getattr(self, name) for name in self._names}
@@ -170,11 +190,10 @@ class VarianceScaling(_Configured):
     ):
         if not scale > 0:
             raise ValueError(f"Argument `scale` must be positive float: got scale={scale!r}.")
-        check_choice("Invalid `mode` argument: mode", mode, ("fan_in", "fan_out", "fan_avg"))
+        check_choice("Invalid `mode` argument: mode", mode, MODES)
         kind = str(distribution).lower()
         kind = "truncated_normal" if kind == "normal" else kind
-        kinds = ("uniform", "truncated_normal", "untruncated_normal")
-        check_choice("Invalid `distribution` argument: distribution", kind, kinds)
+        check_choice("Invalid `distribution` argument: distribution", kind, KINDS)
         super().__init__(seed)
         self.scale, self.mode, self.distribution = scale, mode, kind
 

@@ -20,7 +20,6 @@ from scratchnet.activations.names import name_of
 from scratchnet.checks import NotBuiltError, Shape, check_count
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.initializers import initializer as initializers
-from scratchnet.initializers.initializer import Initializer
 from scratchnet.layers.surface import LayerSurface, Params
 from scratchnet.support import SETTLED, Part, reject_unsupported, through_float32
 
@@ -191,8 +190,8 @@ class Dense(Layer):
         units: int,
         activation: str | Callable[..., Any] | None = None,
         use_bias: bool = True,
-        kernel_initializer: str | dict[str, Any] | Initializer = "glorot_uniform",
-        bias_initializer: str | dict[str, Any] | Initializer = "zeros",
+        kernel_initializer: str | dict[str, Any] | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | dict[str, Any] | initializers.Initializer = "zeros",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)

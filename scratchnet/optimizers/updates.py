@@ -49,7 +49,7 @@ OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
     "clipnorm": (None, _or_none),
     "clipvalue": (None, _or_none),
     "global_clipnorm": (None, _or_none),
-    "use_ema": (False, bool),
+    "use_ema": (False, only(False, True, instead="expected a boolean.")),
     "ema_momentum": (0.99, number(lambda mu: 0 <= mu <= 1, "a number in the range [0, 1]")),
     "ema_overwrite_frequency": (None, lambda n: n and check_count("ema_overwrite_frequency", n)),
     "loss_scale_factor": (None, _or_none),
@@ -61,6 +61,7 @@ RATE = number(
     lambda rate: rate >= 0,
     "a finite number >= 0, or a schedule (by epochs, callbacks.LearningRateScheduler)",
 )
+HELD = ("slots", "owners", "resting")
 
 
 class Optimizer(Part):
@@ -97,9 +98,7 @@ class Optimizer(Part):
         "lr": only(instead="assign learning_rate."),
         **{name: take for name, (_, take) in OPTIONS.items()},
     }
-    _fixed: ClassVar = dict.fromkeys(
-        ("slots", "owners", "resting", "rule", "paired", "schedule"), SETTLED
-    )
+    _fixed: ClassVar = dict.fromkeys((*HELD, "rule", "paired", "schedule"), SETTLED)
     schedule: Any = None
     paired: ClassVar[tuple[str, ...]] = ()
     """Slots that Keras makes by turns, both for one variable and then for the next."""
