@@ -25,7 +25,10 @@ from scratchnet.process import encodable, in_terminal, say
 from scratchnet.progress import progress_bar
 from scratchnet.saving import SavedStateError, State
 from scratchnet.support import reject_unsupported
+from scratchnet.unbuilt import refusing
 from scratchnet.untrusted import printable
+
+__getattr__ = refusing(__name__)
 
 Logs = dict[str, Any]
 

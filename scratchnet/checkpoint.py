@@ -56,6 +56,9 @@ def state_of(model: Any, built: bool = False) -> State:
         "model": _model(model, describe),
         "rng": generator_state(model.rng),
     }
+    keys = [getattr(layer, "key", None) for layer in model.layers]
+    if any(key is not None for key in keys):
+        config["keys"] = keys
     arrays = {
         f"layers/{i}/{j}": array
         for i, layer in enumerate(model.layers)
@@ -149,6 +152,7 @@ class Blueprint:
         self.dtype = self._dtype(settings)
         self.weights = self._weights()
         self.rng = generator_from(config["rng"]) if "rng" in config else None
+        self._keys(config.get("keys", []))
         self.slots, self.iterations = self._slots(config)
         self.slot_layers = self._slot_layers(config)
         if self.arrays:
@@ -215,6 +219,16 @@ class Blueprint:
             weights.append(own)
             shape = layer.compute_output_shape(shape)
         return weights
+
+    def _keys(self, keys: Any) -> None:
+        """What layers that draw begin their generators from."""
+        if not isinstance(keys, list) or len(keys) not in (0, len(self.layers)):
+            raise ValueError(f"keys={printable(str(keys))}: expected one for each layer")
+        for layer, key in zip(self.layers, keys, strict=False):
+            if key is not None:
+                if type(key) is not int or not hasattr(layer, "key"):
+                    raise ValueError(f"layer {layer.name!r} can't draw from key {key!r:.40}")
+                layer.key = key
 
     def _array(self, name: str, shape: tuple[int, ...], what: str) -> Array:
         array = self.arrays.pop(name, None)
@@ -303,7 +317,7 @@ def weights_of(model: Any) -> Weights:
         type(optimizer).__name__,
         optimizer.name,
         optimizer.iterations,
-        optimizer.learning_rate,
+        optimizer.learning_rate if optimizer.schedule is None else optimizer.schedule,
         *slots_of(model),
     )
     return Weights(model.name, layers, held)
@@ -316,7 +330,7 @@ def slots_of(model: Any) -> tuple[list[int], dict[str, Array]]:
     fresh = copy.copy(model.optimizer)
     vars(fresh).update(slots={}, owners=None)
     learners = learning.learners(model)
-    fresh.build(np.zeros(sum(layer.count_params() for layer in learners), model.theta.dtype))
+    fresh.build(np.zeros(sum(map(learning.moved, learners)), model.theta.dtype))
     return [i for i, layer in enumerate(model.layers) if layer in learners], dict(fresh.slots)
 
 
@@ -354,7 +368,12 @@ def load_weights(model: Any, arrays: dict[str, Array], skip_mismatch: bool = Fal
 def _load_optimizer(model: Any, variables: list[Array]) -> None:
     optimizer = model.optimizer
     places, _ = learning.packed(model)
-    served = [array for i in places for array in model.layers[i].weights]
+    served = [
+        array
+        for i in places
+        for name, array in model.layers[i].params.items()
+        if name not in model.layers[i].state
+    ]
     slots = slot_vectors(type(optimizer).__name__, variables[2:], served)
     scalars = len(variables) >= 2 and not any(v.ndim for v in variables[:2])
     if slots is None or not scalars or slots.keys() != optimizer.slots.keys():

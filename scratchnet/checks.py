@@ -13,6 +13,7 @@ import numpy as np
 
 from scratchnet.config import floatx
 from scratchnet.engines.contract import Array
+from scratchnet.registry import instance, serialized
 from scratchnet.support import check_choice, reject_unsupported
 
 Shape = tuple[int, ...]
@@ -26,10 +27,12 @@ class NotBuiltError(AttributeError, ValueError):
     """
 
 
+REGULARIZERS: dict[str, Any] = {}
+"""By Keras's names; `regularizers.py` fills it in."""
+REGULARIZED = ("kernel_regularizer", "bias_regularizer", "activity_regularizer")
+"""Keras's arguments of layers that add to the loss."""
+
 LAYER_OPTIONS: dict[str, tuple[Any, ...]] = {
-    "kernel_regularizer": (None,),
-    "bias_regularizer": (None,),
-    "activity_regularizer": (None,),
     "kernel_constraint": (None,),
     "bias_constraint": (None,),
     "lora_rank": (None,),
@@ -62,6 +65,27 @@ def check_dtype(owner: str, dtype: Any) -> None:
             f"{owner}: dtype={dtype!r}: only {floatx()!r}, which holds for the whole model. "
             "Change it with config.set_floatx before the model is made."
         )
+
+
+def take_regularizer(identifier: Any) -> Any:
+    """A regularizer by name, class or config, or anything that makes a number of an array."""
+    return instance("regularizer", identifier, REGULARIZERS)
+
+
+def described(regularizer: Any) -> dict[str, Any]:
+    """A regularizer as a layer's configuration holds it."""
+    return serialized("keras.regularizers", regularizer, REGULARIZERS)
+
+
+def check_input_dtype(dtype: Any) -> Any:
+    """Samples may be of any type of numbers: a model makes its own of them."""
+    try:
+        known = dtype is None or np.dtype(dtype).kind in "fiub"
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(f"Input: dtype={dtype!r}: expected a type of numbers, such as 'uint8'.")
+    return dtype
 
 
 class Examples(NamedTuple):
@@ -99,7 +123,7 @@ def check_count(name: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
-def check_batch_size(value: Any, default: int = 32) -> int:
+def check_batch_size(value: Any, default: Any = 32) -> Any:
     return default if value is None else check_count("batch_size", value)
 
 

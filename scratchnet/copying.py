@@ -1,11 +1,12 @@
 """Engines in copies and pickles: by their names, because an engine's record holds a module.
 
-Layers and models see to themselves (`__setstate__` in `layers.py` and `model.py`): the arrays of a
-copy are made views of its own vectors. Everything else is plain data, which Python copies.
+Layers and models see to themselves (`__setstate__`): the arrays of a copy are made views of its own
+vectors. Everything else is plain data, which Python copies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -28,3 +29,23 @@ def again(name: str, swapped: dict[str, Any]) -> Engine:
     """
     base = get_engine("auto" if name == "compiled" else name)
     return replace(base, **swapped) if swapped else base
+
+
+def extends(base: type) -> Callable[[type], type]:
+    """Give a class of the core what is defined in a class beside it.
+
+    >>> class Bare: ...
+    >>> @extends(Bare)
+    ... class More(Bare):
+    ...     def hello(self): return "hello"
+    >>> Bare().hello()
+    'hello'
+    """
+
+    def give(kind: type) -> type:
+        for name, value in vars(kind).items():
+            if name not in ("__module__", "__doc__", "__qualname__", "__annotations__"):
+                setattr(base, name, value)
+        return kind
+
+    return give

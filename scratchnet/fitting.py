@@ -19,15 +19,16 @@ import numpy as np
 
 from scratchnet import learning
 from scratchnet.checks import Examples
-from scratchnet.engines import Array, DenseSpec, Plan, get_engine
+from scratchnet.engines import Array, DenseSpec, Plan, get_engine, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
 from scratchnet.losses.loss import Loss
 from scratchnet.metrics import CategoricalAccuracy, Meters, SparseCategoricalAccuracy
 from scratchnet.model import Network
 from scratchnet.objective import LossDescription, Objective
-from scratchnet.optimizers import OPTIMIZERS
+from scratchnet.optimizers import NAMES, OPTIMIZERS, Optimizer
 from scratchnet.rescue import Kept
 from scratchnet.support import through_float32, unwarned
+from scratchnet.training import TrainingNetwork, asks
 
 SECONDS_PER_CALL = 0.1
 """Seconds of training between two looks at Ctrl-C and the progress bar."""
@@ -35,7 +36,13 @@ SECONDS_PER_CALL = 0.1
 KEPT_EVERY = 64
 """Steps of a model from one state that is kept to the next, and at most so many are repeated."""
 
-STEPS = (learning.train_step, Network.gradient, Network.forward, Network.backward, Network.run)
+STEPS = (
+    learning.train_step,
+    TrainingNetwork.gradient,
+    Network.forward,
+    TrainingNetwork.backward,
+    Network.run,
+)
 """What a compiled call stands in for; a model that overrides any of these is stepped."""
 
 
@@ -48,7 +55,7 @@ def dense_specs(layers: list[Layer]) -> tuple[float, float, tuple[DenseSpec, ...
     """Scale, offset and dense layers of a stack, or None if it holds anything else."""
     scale, offset, specs = 1.0, 0.0, []
     for i, layer in enumerate(layers):
-        if patched(layer):
+        if patched(layer) or asks(layer) or _strange_function(layer):
             return None
         if type(layer) is Dense:
             (inputs,) = layer.input_shape or (0,)
@@ -66,9 +73,28 @@ def unknown_part(model: Network, loss: Loss) -> str | None:
         return None
     strange = (layer for layer in model.layers if type(layer) not in (Dense, Flatten, Rescaling))
     layer = next((f"{layer.name!r}, a {type(layer).__name__}," for layer in strange), None)
+    if layer is None:
+        asking = next((f"a regularizer of {x.name!r}" for x in model.layers if asks(x)), None)
+        layer = asking or next(
+            map(_strange_function, filter(_strange_function, model.layers)), None
+        )
     if layer is None and loss.function(loss.reading(model.layers[-1].activation)) is not None:
         return f"the loss {loss.name!r}"
-    return layer
+    return layer or _strange_rule(model.optimizer)
+
+
+def _strange_rule(optimizer: Optimizer) -> str | None:
+    """An optimizer or an option of one that is Keras's, and has no compiled code."""
+    option = optimizer.option_in_force()
+    if type(optimizer) in NAMES.values() and type(optimizer) not in OPTIMIZERS.values():
+        return f"the optimizer {optimizer.name!r}"
+    return option and f"{option} of the optimizer {optimizer.name!r}"
+
+
+def _strange_function(layer: Layer) -> str | None:
+    """The activation of a layer, if it is none that the engines have code of their own for."""
+    known = layer.activation in reference.ENGINE.activations
+    return None if known else f"{layer.activation!r}, the activation of {layer.name!r},"
 
 
 def own_step(model: Network) -> bool:
@@ -96,7 +122,9 @@ def plan_of(model: Network) -> Plan | None:
     """What the compiled engine has to know, or None for a model that it can't take whole."""
     stack = stack_of(model)
     # A subclass may compute something else, and must be stepped.
-    known = type(model.optimizer) in OPTIMIZERS.values() and not patched(model.optimizer)
+    optimizer = model.optimizer
+    known = type(optimizer) in OPTIMIZERS.values() and not patched(optimizer)
+    known = known and optimizer.option_in_force() is None
     known = known and own_targets(model.objective.loss)
     if stack is None or not known or model.objective.function not in model.engine.losses:
         return None

@@ -22,7 +22,7 @@ def learners(model: Network) -> list[Layer]:
     """The layers whose parameters learn."""
     if not getattr(model, "trainable", True):
         return []
-    return [layer for layer in model.layers if layer.params and layer.trainable]
+    return [layer for layer in model.layers if moved(layer) and layer.trainable]
 
 
 def train_step(model: Network, batch: Examples) -> tuple[Any, Array]:
@@ -35,7 +35,26 @@ def train_step(model: Network, batch: Examples) -> tuple[Any, Array]:
     if theta.size:
         model.optimizer.step(model.engine, theta, model.grad[part])
         model.theta[part] = theta
+    settle(model)
     return loss, outputs
+
+
+def settle(model: Network) -> None:
+    """Take off the layers' `state` what `backward` left for it in `grads`."""
+    for layer in model.layers:
+        for name in layer.state:
+            layer.params[name] -= layer.grads[name]
+
+
+def moved(layer: Layer) -> int:
+    """How many of a layer's parameters a gradient moves: all but its `state`."""
+    return sum(array.size for name, array in layer.params.items() if name not in layer.state)
+
+
+def finalize(model: Network) -> None:
+    """At the end of `fit`: the averages of the weights, where the optimizer keeps some."""
+    if model.optimizer.use_ema and model.optimizer.slots:
+        model.theta[claim(model)] = model.optimizer.slots["average"]
 
 
 def claim(model: Network) -> slice | Array:
@@ -46,12 +65,7 @@ def claim(model: Network) -> slice | Array:
     Raises:
         ValueError: for parameters that the optimizer was not built for.
     """
-    layers = [layer for layer in model.layers if layer.params]
-    learning = learners(model)
-    part: slice | Array = slice(None)
-    if len(learning) < len(layers):
-        flags = [layer in learning for layer in layers]
-        part = np.repeat(flags, [layer.count_params() for layer in layers])
+    learning, part = learners(model), claimed(model)
     optimizer = model.optimizer
     if optimizer.owners is None:
         optimizer.build(model.theta[part])
@@ -62,11 +76,25 @@ def claim(model: Network) -> slice | Array:
     return part
 
 
+def claimed(model: Network) -> slice | Array:
+    """The entries of theta that a gradient moves: of layers that learn, all but their `state`."""
+    layers = [layer for layer in model.layers if layer.params]
+    learning = learners(model)
+    if len(learning) == len(layers) and not any(layer.state for layer in layers):
+        return slice(None)
+    entries = [
+        (layer in learning and name not in layer.state, array.size)
+        for layer in layers
+        for name, array in layer.params.items()
+    ]
+    return np.repeat([moves for moves, _ in entries], [size for _, size in entries])
+
+
 def _hand_over(optimizer: Optimizer, learning: list[Layer]) -> None:
     """Bring the slots of these layers into `optimizer.slots`, in order; those of others rest."""
     mine = slots_by_layer(optimizer)
     if not any(layer.in_model for layer in mine):  # copied or unpickled without its model
-        sizes = ([layer.count_params() for layer in layers] for layers in (mine, learning))
+        sizes = ([*map(moved, layers)] for layers in (mine, learning))
         if len({*map(tuple, sizes)}) == 1:
             mine = dict(zip(learning, mine.values(), strict=True))
     unknown = [layer.name for layer in learning if layer not in mine]
@@ -88,7 +116,7 @@ def slots_by_layer(optimizer: Optimizer) -> dict[Layer, dict[str, Array]]:
     """The slots of every layer that the optimizer was built for, those that rest last."""
     found, start = {}, 0
     for layer in optimizer.owners or ():
-        stop = start + layer.count_params()
+        stop = start + moved(layer)
         found[layer] = {name: slot[start:stop] for name, slot in optimizer.slots.items()}
         start = stop
     return {**found, **optimizer.resting}
@@ -97,7 +125,7 @@ def slots_by_layer(optimizer: Optimizer) -> dict[Layer, dict[str, Array]]:
 def packed(model: Network) -> tuple[list[int], dict[str, Array]]:
     """The model's layers that have slots, by their places, and those slots end to end."""
     if model.optimizer.owners is None:  # built for the whole vector, and not claimed yet
-        return [i for i, layer in enumerate(model.layers) if layer.params], model.optimizer.slots
+        return [i for i, layer in enumerate(model.layers) if moved(layer)], model.optimizer.slots
     mine, layers = slots_by_layer(model.optimizer), model.layers
     places = [i for i, layer in enumerate(layers) if layer in mine]
     slots = {
@@ -114,7 +142,7 @@ def unpack(model: Network, places: list[int], slots: dict[str, Array]) -> None:
         ValueError: for slots of other names or sizes than these layers need.
     """
     layers = [model.layers[i] for i in places]
-    size = sum(layer.count_params() for layer in layers)
+    size = sum(map(moved, layers))
     model.optimizer.build(np.zeros(size, model.theta.dtype))
     vars(model.optimizer).update(owners=layers)
     expected = model.optimizer.slots
@@ -144,7 +172,7 @@ def refill(model: Network, places: list[int], slots: dict[str, Array]) -> None:
     """Write slots that `packed` gave into those that are there, resting ones too."""
     mine, start = slots_by_layer(model.optimizer), 0
     for layer in (model.layers[i] for i in places):
-        stop = start + layer.count_params()
+        stop = start + moved(layer)
         for name, slot in slots.items():
             mine[layer][name][...] = slot[start:stop]
         start = stop

@@ -21,9 +21,10 @@ from scratchnet.checks import Examples, Shape
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
-from scratchnet.layers import Input, Layer, Params
+from scratchnet.layers.core import Input, Layer
+from scratchnet.layers.surface import Params
 from scratchnet.objective import Objective
-from scratchnet.optimizers import Optimizer
+from scratchnet.optimizers.updates import Optimizer
 from scratchnet.support import Part, generator
 
 
@@ -173,7 +174,7 @@ class Network(Part):
         tape: list[Stage] = []
         for layer, own in zip(self._stack, params, strict=True):
             Z, cache = layer.forward(tape[-1].A if tape else X, own, engine)
-            tape.append(Stage(Z, engine.activations[layer.activation].forward(Z), cache))
+            tape.append(Stage(Z, engine.activation(layer.activation).forward(Z), cache))
         return tape
 
     def backward(
@@ -192,7 +193,7 @@ class Network(Part):
                 dZ, tape[i].cache, params[i], grads[i], engine, need_dX=below is not None
             )
             if below is not None and dA is not None:
-                activation = engine.activations[self._stack[i - 1].activation]
+                activation = engine.activation(self._stack[i - 1].activation)
                 dZ = activation.backward(dA, below.Z, below.A)
 
     @property

@@ -14,11 +14,15 @@ from typing import Any
 from scratchnet.checkpoint import Blueprint, restore
 from scratchnet.checkpoint import state_of as state_of
 from scratchnet.saving import SAVE_AGAIN, SavedStateError, State, files
-from scratchnet.saving.objects import check_custom_objects
+from scratchnet.saving.objects import Reader, check_custom_objects
 from scratchnet.sequential import Sequential
 from scratchnet.support import reject_unsupported
+from scratchnet.unbuilt import refusing
+from scratchnet.untrusted import ForeignBytesError, parse_json
 
-__all__ = ["Sequential", "load_model", "save_model"]
+__getattr__ = refusing(__name__)
+
+__all__ = ["Sequential", "clone_model", "load_model", "model_from_json", "save_model"]
 
 
 def save_model(
@@ -85,4 +89,56 @@ def model_of(
     if not isinstance(model, Sequential):
         raise ValueError(f"custom_objects: {blueprint.kind!r} is no subclass of Sequential")
     restore(model, blueprint)
+    return model
+
+
+def clone_model(model: Sequential, **others: Any) -> Sequential:
+    """A new model of the same layers, each made by its configuration, with weights of its own.
+
+    As in Keras it is not compiled.
+
+    >>> from scratchnet.layers import Dense, Input
+    >>> model = Sequential([Input((3,)), Dense(2)])
+    >>> clone = clone_model(model)
+    >>> clone.count_params(), bool((clone.theta == model.theta).all())
+    (8, False)
+    """
+    for name, value in others.items():
+        reject_unsupported("clone_model", **{name: (value, None)})
+    if not isinstance(model, Sequential):
+        raise ValueError(f"clone_model: got {model!r:.80}: expected a Sequential.")
+    clone = Sequential(name=model.name)
+    for layer in model.layers:
+        clone.add(type(layer).from_config(layer.get_config()))
+    if model.built:
+        clone.build(model.input_shape)
+    return clone
+
+
+def model_from_json(
+    json_string: str, custom_objects: Mapping[str, Any] | None = None
+) -> Sequential:
+    """The model that `model.to_json()` described, with weights of its own; not compiled.
+
+    Raises:
+        ValueError: for text that describes no model that can be made here, with all that stands in
+            the way.
+
+    >>> from scratchnet.layers import Dense, Input
+    >>> model_from_json(Sequential([Input((3,)), Dense(2)]).to_json()).count_params()
+    8
+    """
+    reader = Reader(custom_objects)
+    try:
+        described = parse_json(json_string.encode())
+        settings = described["config"]
+        found = [item for item in settings["layers"] if item["class_name"] != "InputLayer"]
+        layers = [reader(item, "layer") for item in found]
+        shape, name = settings["build_input_shape"], settings["name"]
+    except (ForeignBytesError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"model_from_json: no model as to_json writes it ({error}).") from error
+    if reader.problems:
+        raise ValueError(f"model_from_json: {'; '.join(reader.problems)}.")
+    model = Sequential(layers, name=name)
+    model.build(shape)
     return model

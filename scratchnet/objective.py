@@ -3,7 +3,7 @@
 Keras lets the loss peek behind the head: a softmax or sigmoid output carries its logits along, and
 cross-entropy takes those. Here that is one lookup in one table instead of an attribute on an array.
 Both engines use the same rows. `scratchnet explain` shows it as stages loss and dZ3. Read
-`optimizers.py` next.
+`optimizers/updates.py` next.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Objective:
         row = TABLE[loss.family, reading] if own is None else Row(reading, loss.family)
         self.reads, self.function = row
         self.kernel = own or engine.losses[self.function]
-        self.head = engine.activations[head]
+        self.head = engine.activation(head)
 
     def losses(self, Z: Array, A: Array, y: Array) -> tuple[Array, Array, Any]:
         """Z and A = head(Z), both (B, K), and y -> losses (B,), targets T (B, K), cache."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import itertools
+import json
 import math
 import os
 import warnings
@@ -42,7 +43,9 @@ from scratchnet.objective import Objective
 from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_blas
 from scratchnet.resuming import Keeper
 from scratchnet.saving import SavedStateError, files
+from scratchnet.saving.keras_files import to_keras
 from scratchnet.support import check_choice, check_seed, generator, only, reject_unsupported
+from scratchnet.training import TrainingNetwork
 
 copyreg.pickle(Engine, copying.described)
 
@@ -93,7 +96,7 @@ def take_threads(threads: Any) -> int | None:
     return None if threads is None else checks.check_count("threads", threads)
 
 
-class Sequential(Network):
+class Sequential(TrainingNetwork):
     """A stack of layers, trained as in Keras.
 
     Args:
@@ -114,7 +117,7 @@ class Sequential(Network):
         "engine": take_engine,
         "name": take_name,
         "objective": take_objective,
-        "optimizer": optimizers.get,
+        "optimizer": optimizers.of,
         "rng": take_generator,
         "threads": take_threads,
         **{name: only(instead=why) for name, why in NOT_HERE.items()},
@@ -168,8 +171,8 @@ class Sequential(Network):
             )
 
     @alone
-    def add(self, layer: Layer | Input) -> None:
-        """Put a layer on top, or the first time an `Input`. Parameters keep their values."""
+    def add(self, layer: Any) -> None:
+        """Put a layer on top; first an `Input` or a model. Parameters keep their values."""
         super().add(layer)
 
     @alone
@@ -206,13 +209,14 @@ class Sequential(Network):
     @property
     def trainable_weights(self) -> list[Array]:
         """The parameters that learn: views, in the order of `weights`."""
-        return [array for layer in learning.learners(self) for array in layer.weights]
+        return [a for layer in learning.learners(self) for a in layer.trainable_weights]
 
     @property
     def non_trainable_weights(self) -> list[Array]:
         """The parameters that stand still."""
-        frozen = (layer for layer in self.layers if layer not in learning.learners(self))
-        return [array for layer in frozen for array in layer.weights]
+        learners = learning.learners(self)
+        still = (x.non_trainable_weights if x in learners else x.weights for x in self.layers)
+        return [array for arrays in still for array in arrays]
 
     trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
 
@@ -291,6 +295,14 @@ class Sequential(Network):
         refuse_overwriting(filepath, overwrite)
         files.write_model(filepath, checkpoint.state_of(self, built=kind == ".keras"))
 
+    def to_json(self, **kwargs: Any) -> str:
+        """Layers and what the model is compiled with, as Keras writes them; no weights.
+
+        `kwargs` go to `json.dumps`. `models.model_from_json` makes the model again.
+        """
+        described = to_keras(checkpoint.state_of(self).config["model"])
+        return json.dumps(described, **kwargs)
+
     def save_weights(
         self,
         filepath: str | os.PathLike[str],
@@ -354,7 +366,10 @@ class Sequential(Network):
         with single_threaded_blas():
             loss, _ = self.gradient(batch)
         return float(loss), [
-            grad.copy() for x in learning.learners(self) for grad in x.grads.values()
+            grad.copy()
+            for layer in learning.learners(self)
+            for name, grad in layer.grads.items()
+            if name not in layer.state
         ]
 
     def loss_at(self, theta: Array, x: Any, y: Any, sample_weight: Any = None) -> Any:
@@ -414,7 +429,7 @@ class Sequential(Network):
         made = [[metrics_room.made(metric) for metric in group] for group in asked]
         if self.compiled and metrics is None and weighted_metrics is None:
             asked, made = self.metrics_asked, self.metrics_made
-        chosen_loss, chosen_optimizer = losses.of(loss), optimizers.get(optimizer)
+        chosen_loss, chosen_optimizer = losses.of(loss), optimizers.of(optimizer)
         if chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
         axis = getattr(chosen_loss, "axis", -1)
@@ -522,6 +537,7 @@ class Sequential(Network):
                 keeper.epoch_over(epoch)
                 if self.stop_training:
                     break
+            learning.finalize(self)
             events.on_train_end(logs)
         return events.history
 
@@ -680,8 +696,10 @@ class Sequential(Network):
         whole = not one and fitting.evaluate(self, data, meters)
         for step, batch in enumerate(() if whole else data.batches(size)):
             events.on_test_batch_begin(step)
-            head = self.run(batch.x)[-1]
+            tape = self.run(batch.x)
+            head = tape[-1]
             loss = self.objective.value(head.Z, head.A, batch.y, batch.weights)
+            loss += self.penalty(tape, self.params)
             meters.update(batch, loss, head.A)
             if one:
                 events.on_test_batch_end(step, meters.logs())
@@ -791,6 +809,11 @@ class Sequential(Network):
                 "classes take 'binary_crossentropy'.",
                 SyntaxWarning,
                 stacklevel=3,
+            )
+        if len(output) != 1:
+            raise ValueError(
+                f"{caller}: outputs of shape {(None, *output)}: only (None, K) is supported. Put a "
+                "Flatten at the end."
             )
         objective = Objective(self.loss, self.layers[-1].activation, self.engine)
         for metric in itertools.chain(*self._chosen(data.y, output)):

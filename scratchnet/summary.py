@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scratchnet.learning import learners, slots_by_layer
+from scratchnet.learning import learners, moved, slots_by_layer
 from scratchnet.model import Network
 from scratchnet.process import encodable
 from scratchnet.untrusted import printable
@@ -40,7 +40,7 @@ def summary_text(model: Network, name: str, width: int = 78, show_trainable: boo
 def _counts(model: Network) -> list[str]:
     """Parameters in all, those that learn, those that don't, and those of the optimizer: Keras's
     lines, where the optimizer counts its iterations and its learning rate too."""
-    each, learned = model.theta.itemsize, sum(layer.count_params() for layer in learners(model))
+    each, learned = model.theta.itemsize, sum(map(moved, learners(model)))
     total, moving = (model.theta.size, model.theta.size * each), (learned, learned * each)
     still = total[0] - moving[0], total[1] - moving[1]
     kinds = {"Trainable": moving, "Non-trainable": still}

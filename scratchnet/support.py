@@ -145,7 +145,8 @@ def only(*values: Any, instead: str = "") -> Callable[[Any], Any]:
 
     def take(value: Any) -> Any:
         if not any(value is known or value == known for known in values):
-            raise ValueError(f"only {values[0]!r} is supported." if values else instead)
+            said = f"only {values[0]!r} is supported." if values else ""
+            raise ValueError(f"{said} {instead}".strip())
         return value
 
     return take

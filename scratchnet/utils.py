@@ -10,6 +10,9 @@ import numpy as np
 from scratchnet import support
 from scratchnet.engines import Array
 from scratchnet.support import one_hot
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 
 def set_random_seed(seed: int) -> None:

@@ -179,16 +179,7 @@ def test_what_is_not_here_is_refused_by_its_name_unless_it_is_the_default():
     model = network()
     dense, adam = model.layers[2], model.optimizer
     for thing, name, value, default in [
-        (adam, "clipnorm", 1.0, None),
-        (adam, "clipvalue", 0.5, None),
-        (adam, "global_clipnorm", 1.0, None),
-        (adam, "weight_decay", 0.01, None),
-        (adam, "use_ema", True, False),
-        (adam, "ema_momentum", 0.9, 0.99),
         (adam, "gradient_accumulation_steps", 2, None),
-        (dense, "kernel_regularizer", "l2", None),
-        (dense, "bias_regularizer", "l1", None),
-        (dense, "activity_regularizer", "l2", None),
         (dense, "kernel_constraint", "non_neg", None),
         (dense, "lora_rank", 4, None),
     ]:

@@ -22,6 +22,7 @@ from scratchnet.losses import (
 )
 from scratchnet.objective import Objective
 from scratchnet.optimizers import SGD, Adam
+from scratchnet.optimizers.updates import OPTIONS
 
 ENGINE = reference.ENGINE
 EPS = 1e-7
@@ -421,13 +422,14 @@ def test_a_gradient_goes_through_the_head_only_if_the_loss_read_its_outputs():
 
 
 def test_what_an_optimizer_says_about_itself():
-    assert SGD().get_config() == {
+    others = {name: default for name, (default, _) in OPTIONS.items()}
+    assert SGD().get_config() == others | {
         "learning_rate": 0.01,
         "name": "sgd",
         "momentum": 0.0,
         "nesterov": False,
     }
-    assert Adam(name="mine").get_config() == {
+    assert Adam(name="mine").get_config() == others | {
         "learning_rate": 0.001,
         "name": "mine",
         "beta_1": 0.9,
@@ -492,7 +494,7 @@ def test_arguments_of_optimizers_have_their_ranges():
     assert Adam(epsilon=1).epsilon == 1
 
 
-def test_keras_other_arguments_are_taken_at_their_defaults_only():
+def test_keras_other_arguments_are_taken_or_said_to_be_wrong():
     usual = {
         "weight_decay": None,
         "clipnorm": None,
@@ -505,9 +507,11 @@ def test_keras_other_arguments_are_taken_at_their_defaults_only():
         "gradient_accumulation_steps": None,
     }
     Adam(**usual)
-    for argument in usual:
-        with pytest.raises(ValueError, match=f"SGD: {argument}=0.5: only"):
-            SGD(**{argument: 0.5})
+    wrong = {"weight_decay": "0.1", "clipnorm": [1], "clipvalue": math.nan, "ema_momentum": 1.5}
+    wrong |= {"ema_overwrite_frequency": 0.5, "gradient_accumulation_steps": 2}
+    for argument, value in wrong.items():
+        with pytest.raises(ValueError, match=f"SGD: {argument}="):
+            SGD(**{argument: value})
     with pytest.raises(ValueError, match="Did you mean 'clipnorm'"):
         SGD(clipnrom=1.0)
 
@@ -567,4 +571,5 @@ def test_an_optimizer_of_ones_own_has_to_define_its_parts():
     for call in (bare.slot_names, bare.constants, lambda: bare.update(ENGINE, ONE, ONE, 0.1)):
         with pytest.raises(NotImplementedError):
             call()
-    assert bare.get_config() == {"learning_rate": 0.1, "name": "optimizer"}
+    others = {name: default for name, (default, _) in OPTIONS.items()}
+    assert bare.get_config() == others | {"learning_rate": 0.1, "name": "optimizer"}

@@ -16,6 +16,7 @@ import pytest
 OFFERED = (
     "scratchnet",
     "scratchnet.activations",
+    "scratchnet.backend",
     "scratchnet.callbacks",
     "scratchnet.config",
     "scratchnet.datasets",
@@ -34,6 +35,9 @@ OFFERED = (
     "scratchnet.models",
     "scratchnet.objective",
     "scratchnet.optimizers",
+    "scratchnet.optimizers.schedules",
+    "scratchnet.regularizers",
+    "scratchnet.training",
     "scratchnet.plots",
     "scratchnet.saving",
     "scratchnet.testing",
@@ -58,7 +62,6 @@ INTERNAL = {
         "check",
     },
     "scratchnet.models": {"model_of"},
-    "scratchnet.optimizers": {"BETA", "RATE", "number"},
     "scratchnet.objective": {"LossDescription", "Row"},
     "scratchnet.testing.exact": {
         # what the oracle is made of

@@ -632,6 +632,7 @@ def test_what_it_cannot_show_is_refused_in_one_line():
     assert "(784,)" in refused(Dense(10), shape=(784,))
     assert "(28, 28, 3)" in refused(Flatten(), Dense(10), shape=(28, 28, 3))
     assert "(3, 3)" in refused(Flatten(), Dense(10), shape=(3, 3))
+    assert "'elu'. Expected only linear, relu" in refused(Flatten(), Dense(4, "elu"), Dense(10))
     assert "Dense of shape (7,)" in refused(Flatten(), Dense(7))
     assert "a Rescaling" in refused(Flatten(), Dense(10), Rescaling(2.0))
     assert "'doubled' is a Doubled" in refused(Doubled(), Flatten(), Dense(10))

@@ -23,10 +23,10 @@ FLOORS = (
     # long as there is no circle. Rooms side by side on a floor don't know each other.
     (
         "scratchnet.engines.contract",
-        *("scratchnet.atomic", "scratchnet.progress", "scratchnet.untrusted"),
+        *("scratchnet.atomic", "scratchnet.progress", "scratchnet.untrusted", "scratchnet.unbuilt"),
     ),
     ("scratchnet.engines.memory", "scratchnet.engines.reference"),
-    ("scratchnet.engines.compiled",),
+    ("scratchnet.engines.compiled", "scratchnet.engines.activations"),
     ("scratchnet.engines.choice",),
     ("scratchnet.engines",),
     (
@@ -34,13 +34,14 @@ FLOORS = (
         *("scratchnet.datasets", "scratchnet.plots", "scratchnet.saving"),
     ),
     ("scratchnet.config", "scratchnet.utils", "scratchnet.gradcheck", "scratchnet.registry"),
-    ("scratchnet.checks",),
+    ("scratchnet.checks", "scratchnet.backend"),
     (
         *("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
-        "scratchnet.data_adapters",
+        *("scratchnet.data_adapters", "scratchnet.regularizers"),
     ),
     ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers"),
     ("scratchnet.model", "scratchnet.loss_functions", "scratchnet.metrics"),
+    ("scratchnet.training",),
     ("scratchnet.callbacks", "scratchnet.learning", "scratchnet.rescue"),
     ("scratchnet.saving.objects",),
     ("scratchnet.fitting", "scratchnet.checkpoint", "scratchnet.summary"),
@@ -57,8 +58,8 @@ FLOORS = (
 
 ROOMS = {
     "keras": {
-        *("activations", "callbacks", "config", "datasets", "initializers", "layers", "losses"),
-        *("metrics", "models", "optimizers", "saving", "utils"),
+        *("activations", "backend", "callbacks", "config", "datasets", "initializers", "layers"),
+        *("losses", "metrics", "models", "optimizers", "regularizers", "saving", "utils"),
     },
     "the core": {"engines", "model", "objective"},
     "the rest": {
@@ -81,7 +82,9 @@ ROOMS = {
         "sequential": "Sequential, at keras.Sequential",
         "summary": "the table of model.summary, which needs rich",
         "support": "small tools",
+        "training": "what layers may ask for beyond the core",
         "testing": "batteries, strategies, the museum",
+        "unbuilt": "what is said of names that are not built",
         "untrusted": "bytes from strangers",
     },
 }
@@ -94,6 +97,7 @@ NAMESAKES = {
         ),
         "a loss and a metric, as in Keras",
     ),
+    "Identity": "a layer and an initializer, as in Keras",
     "Sum": "a metric, as in Keras, and a sum as the page of explain shows it",
     "Peer": "every file in benchmarks/peers defines the one that the harness asks for",
 }

@@ -56,6 +56,6 @@ def test_an_import_counts_under_if_and_try_and_in_no_function(tmp_path):
         "class C:\n    from scratchnet import metrics\n"
         "def f():\n    from scratchnet import callbacks\n"
     )
-    names = ("model", "losses/__init__", "__init__", "engines/__init__", "layers")
+    names = ("model", "losses/__init__", "__init__", "engines/__init__", "layers/__init__")
     names += ("metrics/__init__",)
     assert set(imported(file)) == {PACKAGE / f"{name}.py" for name in names}

@@ -352,7 +352,10 @@ LAYER_ERRORS = {
         lambda: layers.Dense(3, inputshape=(4,)),
         "Did you mean 'input_shape'?",
     ),
-    "a regularizer": (lambda: layers.Dense(3, kernel_regularizer="l2"), "kernel_regularizer='l2'"),
+    "a regularizer that is misspelt": (
+        lambda: layers.Dense(3, kernel_regularizer="l3"),
+        "regularizer='l3'",
+    ),
     "another dtype": (lambda: layers.Dense(3, dtype="float64"), "config.set_floatx"),
     "an axis of 0": (lambda: layers.Flatten(input_shape=(28, 0)), "(28, 0)"),
     "a shape with None": (lambda: Input((None, 28)), "positive integers"),
@@ -364,7 +367,7 @@ LAYER_ERRORS = {
     "a momentum above 1": (lambda: optimizers.SGD(momentum=1.5), "1.5"),
     "a beta of 1": (lambda: optimizers.Adam(beta_2=1.0), "[0, 1)"),
     "an epsilon of 0": (lambda: optimizers.Adam(epsilon=0), "> 0"),
-    "clipping": (lambda: optimizers.Adam(clipnorm=1.0), "clipnorm=1.0"),
+    "clipping twice": (lambda: optimizers.Adam(clipnorm=1.0, clipvalue=1.0), "Only one of"),
     "an optimizer's argument that is misspelt": (
         lambda: optimizers.Adam(amsgrads=True),
         "amsgrads",

@@ -32,7 +32,7 @@ QUICK = (
     *("tests/test_files_hostile.py", "tests/test_files_hdf5.py"),
     *("tests/test_sequential.py", "tests/test_explain.py", "tests/test_house.py"),
     *("tests/test_cli.py", "tests/test_engine_compiled.py"),
-    *("scratchnet/layers.py", "scratchnet/saving", "scratchnet/support.py"),
+    *("scratchnet/layers/core.py", "scratchnet/saving", "scratchnet/support.py"),
 )
 LEFT_OUT = "not threads and not cold and not interrupt and not child and not Drop"
 """Of the quick tests: what is slow and the same on every version, and what needs Keras."""

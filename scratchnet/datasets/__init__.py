@@ -11,9 +11,12 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from scratchnet.datasets import digits, mnist, synthetic
+from scratchnet.datasets import digits, fashion_mnist, mnist, synthetic
 from scratchnet.datasets.formats import Data, DatasetError, DatasetUnavailableError
 from scratchnet.datasets.formats import read as load
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 __all__ = [
     "Choice",
@@ -22,6 +25,7 @@ __all__ = [
     "DatasetUnavailableError",
     "best_available",
     "digits",
+    "fashion_mnist",
     "load",
     "mnist",
     "synthetic",

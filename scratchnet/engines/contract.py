@@ -77,7 +77,11 @@ class Plan(NamedTuple):
     optimizer: str
     """A key of `Engine.optimizers`."""
     constants: Mapping[str, Any]
-    """What does not change from step to step; see `constants` in `optimizers.py`."""
+    """What does not change from step to step; see `constants` in `optimizers/updates.py`."""
+
+
+MORE: dict[str, ActivationFunction] = {}
+"""Activations that every engine computes by the same functions (`engines/activations.py`)."""
 
 
 @dataclass(frozen=True)
@@ -101,3 +105,6 @@ class Engine:
     """(theta, grad, each slot or None, the step's number, each constant): all but grad in place."""
     fused: Any = None
     """What an engine can do beyond single functions: whole epochs, whole predictions; or None."""
+
+    def activation(self, name: str) -> ActivationFunction:
+        return self.activations.get(name) or MORE[name]

@@ -4,7 +4,7 @@ This is the lesson and the oracle: if you read one file, read this one. Every fu
 floating dtype, and the forwards in complex ones too, so that the complex step (`gradcheck/`) can
 differentiate the very code that trains: where a function branches, it branches on the real part.
 It refuses to be clever; what speed asks for stands in `compiled/`. `scratchnet explain` shows it
-at work in every stage from Z1 to new. Read `layers.py` next.
+at work in every stage from Z1 to new. Read `layers/core.py` next.
 """
 
 from __future__ import annotations

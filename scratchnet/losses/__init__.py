@@ -33,6 +33,9 @@ from scratchnet.losses.separable import (
     MeanAbsoluteError,
 )
 from scratchnet.registry import instance, serialized
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 __all__ = [
     "CLASSES",

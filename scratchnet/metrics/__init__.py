@@ -65,6 +65,9 @@ from scratchnet.metrics.meters import Meters
 from scratchnet.metrics.metric import Mean, MeanMetricWrapper, Metric, Sum
 from scratchnet.registry import instance, serialized
 from scratchnet.support import check_choice, snake_case
+from scratchnet.unbuilt import refusing
+
+__getattr__ = refusing(__name__)
 
 __all__ = [
     "ACCURACY",

@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 
 from scratchnet import atomic
 from scratchnet.engines import Array
+from scratchnet.unbuilt import refusing
 from scratchnet.untrusted import (
     MAX_TEXT,
     ForeignBytesError,
@@ -29,6 +30,8 @@ from scratchnet.untrusted import (
     printable,
     zip_members,
 )
+
+__getattr__ = refusing(__name__)
 
 __all__ = ["SavedStateError", "State", "load", "save"]
 

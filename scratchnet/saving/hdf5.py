@@ -18,7 +18,7 @@ import numpy as np
 from scratchnet.engines import Array
 from scratchnet.untrusted import ForeignBytesError, as_foreign, printable
 
-DTYPES = ("float32", "float64", "int32", "int64")
+DTYPES = ("float32", "float64", "int32", "int64", "uint32")
 MAX_DEPTH = 16
 MAX_OBJECTS = 100_000
 MAX_RANK = 8

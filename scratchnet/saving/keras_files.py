@@ -31,9 +31,18 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 SLOTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "Adam": (("momentum", "velocity"), ("velocity_hat",)),
+    "AdamW": (("momentum", "velocity"), ("velocity_hat",)),
     "SGD": (("momentum",),),
+    "RMSprop": (("velocity",), ("momentum",), ("average_gradient",)),
+    "Adagrad": (("accumulator",),),
 }
 """The order of an optimizer's slots in Keras: those of a group in turn for each parameter."""
+
+
+STATE = {"BatchNormalization": 2, "Normalization": 3}
+"""How many arrays of a layer, the last ones, no optimizer moves."""
+SEEDED = ("Dropout", "GaussianDropout", "GaussianNoise")
+"""Layers with a generator, whose state Keras keeps as two whole numbers."""
 
 
 class Weights(NamedTuple):
@@ -94,12 +103,25 @@ def write_weights(weights: Weights) -> bytes:
         for path, (_, _, own) in zip(paths, weights.layers, strict=True)
         for j, array in enumerate(own)
     }
+    for path, (kind, name, _) in zip(paths, weights.layers, strict=True):
+        if kind in SEEDED:
+            seed = f"{path.removesuffix('vars')}seed_generator/vars"
+            names[seed], arrays[f"{seed}/0"] = f"{name}_seed", np.zeros(2, np.int64)
     if weights.optimizer is not None:
         names["optimizer/vars"] = weights.optimizer.name
-        parameters = [a for i in weights.optimizer.layers for a in weights.layers[i][2]]
+        parameters = [
+            array
+            for i in weights.optimizer.layers
+            for array in moved_by(weights.layers[i][0], weights.layers[i][2])
+        ]
         for i, value in enumerate(_optimizer_variables(weights.optimizer, parameters)):
             arrays[f"optimizer/vars/{i}"] = value
     return write_hdf5(arrays, names)
+
+
+def moved_by(kind: str, arrays: list[Array]) -> list[Array]:
+    """The arrays of a layer that an optimizer moves."""
+    return arrays[: max(len(arrays) - STATE.get(kind, 0), 0)]
 
 
 def _optimizer_variables(optimizer: OptimizerState, parameters: list[Array]) -> list[Any]:
@@ -110,6 +132,11 @@ def _optimizer_variables(optimizer: OptimizerState, parameters: list[Array]) -> 
             f"slots for {', '.join(SLOTS)}. Save the model under a name that ends in .npz."
         )
     dtype = parameters[0].dtype if parameters else np.dtype("float32")
+    if "average" in optimizer.slots or not isinstance(optimizer.learning_rate, int | float):
+        raise ValueError(
+            f"optimizer {optimizer.name!r} has averages of weights or a schedule, which are not "
+            "written for Keras here. Save the model under a name that ends in .npz."
+        )
     variables: list[Any] = [np.int64(optimizer.iterations), dtype.type(optimizer.learning_rate)]
     ends = np.cumsum([array.size for array in parameters])
     for group in SLOTS[optimizer.kind]:
@@ -128,7 +155,14 @@ def read_weights(
 
     What belongs to neither stays in `arrays`.
     """
-    layers = [_numbered(arrays, path) for path in layer_paths(kinds)]
+    paths = layer_paths(kinds)
+    for kind, path in zip(kinds, paths, strict=True):
+        if kind in SEEDED:
+            arrays.pop(f"{path.removesuffix('vars')}seed_generator/vars/0", None)
+    layers = [_numbered(arrays, path) for path in paths]
+    for kind, own in zip(kinds, layers, strict=True):
+        if kind == "Normalization" and len(own) == STATE[kind]:
+            own[2] = own[2].astype(own[0].dtype)  # a count, which Keras keeps as a whole number
     return layers, [] if optimizer is None else _numbered(arrays, "optimizer/vars")
 
 
@@ -167,7 +201,7 @@ def write_model(state: State) -> bytes:
     """The content of a `.keras` file; `ValueError` for what Keras does not have."""
     described = state.config["model"]
     kinds = [layer["class_name"] for layer in _layers(described)]
-    extras = {key: state.config[key] for key in ("rng",)}
+    extras = {key: state.config[key] for key in ("rng", "keys") if key in state.config}
     metadata = {
         "keras_version": KERAS_VERSION,
         "date_saved": datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S"),
@@ -326,11 +360,12 @@ def read_model(file: IO[bytes], size: int) -> State:
     moved = {f"layers/{i}/{j}": a for i, part in enumerate(own) for j, a in enumerate(part)}
     found: dict[str, Any] = {"format": 2, "model": config}
     if variables and isinstance(optimizer, dict):
-        filled = [i for i, part in enumerate(own) if part]
-        found |= _resumed(optimizer, variables, own, _served(config, filled), moved, arrays)
+        moving = [moved_by(kind, part) for kind, part in zip(kinds, own, strict=True)]
+        filled = [i for i, part in enumerate(moving) if part]
+        found |= _resumed(optimizer, variables, moving, _served(config, filled), moved, arrays)
     ours = metadata.get("scratchnet")
-    if isinstance(ours, dict) and "rng" in ours:
-        found["rng"] = ours["rng"]
+    if isinstance(ours, dict):
+        found |= {key: ours[key] for key in ("rng", "keys") if key in ours}
     return State(found, moved | arrays)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import initializers, layers, losses, metrics, optimizers
+from scratchnet import initializers, layers, losses, metrics, optimizers, regularizers
 from scratchnet.untrusted import printable
 
 Description = dict[str, Any]
@@ -30,7 +30,9 @@ def _classes(table: Mapping[str, type]) -> Classes:
 CLASSES: dict[str, Classes] = {
     "keras.layers": _classes(layers.LAYERS),
     "keras.initializers": _classes(initializers.INITIALIZERS),
-    "keras.optimizers": _classes(optimizers.OPTIMIZERS),
+    "keras.optimizers": _classes(optimizers.NAMES),
+    "keras.optimizers.schedules": {k.__name__: k for k in optimizers.schedules.CLASSES},
+    "keras.regularizers": {kind.__name__: kind for kind in regularizers.CLASSES},
     "keras.losses": _classes(losses.CLASSES),
     "keras.metrics": _classes(metrics.CLASSES),
 }

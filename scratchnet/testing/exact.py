@@ -137,6 +137,14 @@ ACTIVATIONS: dict[str, Callable[[Row], Row]] = {
 """Curved ones stand here by themselves; a test holds that all others are straight."""
 
 
+def _activation(name: str) -> Callable[[Row], Row]:
+    if name not in ACTIVATIONS:
+        raise TypeError(
+            f"no exact arithmetic for the activation {name!r}: expected {', '.join(ACTIVATIONS)}."
+        )
+    return ACTIVATIONS[name]
+
+
 def clip(p: Dual) -> Dual:
     """p kept within [EPSILON, 1 - EPSILON]; a clipped number no longer moves."""
     if p.value < EPSILON:
@@ -206,7 +214,7 @@ def _loss(network: Network, batch: Examples, theta: list[Dual]) -> tuple[Dual, l
         Z = A = [dual(number) for number in np.asarray(x, float).ravel().tolist()]
         for layer, own in zip(network.layers, params, strict=True):
             Z = _layer(layer, A, own)
-            A = ACTIVATIONS[layer.activation](Z)
+            A = _activation(layer.activation)(Z)
         read = Z if objective.reads == "Z" else A
         target = [dual(number) for number in t.tolist()]
         terms.append(LOSSES[objective.function](read, target) * share)
@@ -243,7 +251,7 @@ def exact(network: Network, batch: Examples) -> Exact:
     ReLU at 0 are 0, as in the engines. `batch` is what `model.batch(x, y)` returns.
 
     Raises:
-        TypeError: for layers that it does not know.
+        TypeError: for layers or activations that it does not know.
 
     >>> from scratchnet import Input, Sequential
     >>> model = Sequential([Input((1,)), Dense(1)])

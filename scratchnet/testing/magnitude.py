@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from scratchnet.checks import Examples
-from scratchnet.engines import ActivationFunction, Array
+from scratchnet.engines import ActivationFunction, Array, reference
+from scratchnet.engines import activations as others
+from scratchnet.engines.contract import MORE
 from scratchnet.engines.reference import ENGINE, KINKS
 from scratchnet.layers import Params
 from scratchnet.model import Network, Stage
@@ -35,13 +37,47 @@ def _softmax(dA: Array, Z: Array, A: Array) -> Array:
     return A * (dA + np.sum(dA * A, axis=-1, keepdims=True))
 
 
-CURVED = {"sigmoid": _sigmoid, "tanh": _tanh, "softmax": _softmax}
+def _elu(dA: Array, Z: Array, A: Array) -> Array:
+    return dA * (A + 1)
+
+
+def _selu(dA: Array, Z: Array, A: Array) -> Array:
+    return dA * (A + others.SCALE * others.ALPHA)
+
+
+def _gelu(dA: Array, Z: Array, A: Array) -> Array:
+    return others.gelu_backward(dA, np.abs(Z), A)  # 1 + erf cancels where Z < 0, and not here
+
+
+def _silu(dA: Array, Z: Array, A: Array) -> Array:
+    s = reference.sigmoid(Z)
+    return dA * (s + A * (1 + s))
+
+
+def _mish(dA: Array, Z: Array, A: Array) -> Array:
+    t = np.tanh(others.softplus(Z))
+    return dA * (t + np.abs(Z) * (1 + t * t) * reference.sigmoid(Z))
+
+
+def _log_softmax(dA: Array, Z: Array, A: Array) -> Array:
+    return dA + np.exp(-A) * np.sum(dA, axis=-1, keepdims=True)  # A is the size of a number <= 0
+
+
+CURVED = {
+    **{"sigmoid": _sigmoid, "tanh": _tanh, "softmax": _softmax, "elu": _elu, "selu": _selu},
+    **{"gelu": _gelu, "silu": _silu, "mish": _mish, "log_softmax": _log_softmax},
+    "softplus": others.softplus_backward,
+    "softsign": others.softsign_backward,
+    "hard_sigmoid": others.hard_sigmoid_backward,
+    "relu6": others.relu6_backward,
+    "exponential": others.exponential_backward,
+}
 MAGNITUDE = replace(
     ENGINE,
     name="magnitude",
     activations={
         name: ActivationFunction(a.forward, CURVED.get(name, a.backward))
-        for name, a in ENGINE.activations.items()
+        for name, a in {**ENGINE.activations, **MORE}.items()
     },
 )
 """The reference engine with every minus of its activations' derivatives turned into a plus."""
@@ -200,7 +236,7 @@ def on_a_kink(network: Network, X: Array, one: list[Stage], other: list[Stage]) 
     width = max((len(array) for own in params for array in own.values()), default=0)
     most = 2 * (width + 1) * 2.0**-53
     for layer, a, b, size in zip(network.layers, one, other, sizes, strict=True):
-        for kink in KINKS.get(layer.activation, ()):
+        for kink in (KINKS | others.KINKS).get(layer.activation, ()):
             turned = (a.Z.real > kink) != (b.Z.real > kink)
             assert np.all(np.abs(a.Z - b.Z)[turned] <= most * size.Z[turned])
             found |= bool(turned.any())

@@ -31,8 +31,8 @@ def squeezed(line: str) -> str:
     return line.replace(" ", "")
 
 
-REFERENCE, LAYERS, LOSSES = "engines/reference.py", "layers.py", "losses.py"
-OPTIMIZERS, INITIALIZERS, MODEL = "optimizers.py", "initializers.py", "model.py"
+REFERENCE, LAYERS, LOSSES = "engines/reference.py", "layers/core.py", "losses.py"
+OPTIMIZERS, INITIALIZERS, MODEL = "optimizers/updates.py", "initializers/initializer.py", "model.py"
 COPIED = "the same numbers, copied"
 LAST = "losses are of shape (B, K): axis 1 is the last"
 
@@ -58,7 +58,7 @@ KNOWN: tuple[Survivor, ...] = (
         "only keeps a division by 0 away; the outer where throws the quotient away",
     ),
     Survivor(
-        "activations.py",
+        "activations/names.py",
         ".get(name) is not identifier",
         ".get(name) != identifier",
         "functions are equal to themselves only",

@@ -137,6 +137,11 @@ def _layer_as_data(layer: Layer) -> dict[str, Any]:
         raise DrawError(
             f"layer {layer.name!r} is a {type(layer).__name__}", "Flatten, Rescaling and Dense only"
         )
+    if layer.activation not in reference.ENGINE.activations:
+        raise DrawError(
+            f"layer {layer.name!r} has the activation {layer.activation!r}",
+            f"only {', '.join(reference.ENGINE.activations)}",
+        )
     sizes = {name: layer.params[name].size if name in layer.params else 0 for name in PARAMETERS}
     settings = {"scale": layer.scale, "offset": layer.offset} if type(layer) is Rescaling else {}
     return {

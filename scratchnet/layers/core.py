@@ -11,17 +11,19 @@ explain` shows the layers as stages R, X, Z and dW.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from scratchnet import activations, checks, initializers
+from scratchnet import checks
+from scratchnet.activations.names import name_of
 from scratchnet.checks import NotBuiltError, Shape, check_count
 from scratchnet.engines.contract import Array, Engine
-from scratchnet.initializers import Initializer
-from scratchnet.support import SETTLED, Part, only, reject_unsupported, through_float32
+from scratchnet.initializers import initializer as initializers
+from scratchnet.layers.surface import LayerSurface, Params
+from scratchnet.support import SETTLED, Part, reject_unsupported, through_float32
 
-Params = dict[str, Array]
+_batch_size = partial(checks.check_batch_size, default=None)
 
 
 class Input(Part):
@@ -33,6 +35,8 @@ class Input(Part):
     ((28, 28), (3,))
     """
 
+    dtype: Any = None
+    _takes: ClassVar = {"dtype": checks.check_input_dtype, "batch_size": _batch_size}
     _fixed: ClassVar = dict.fromkeys(("shape", "name"), SETTLED)
 
     def __init__(
@@ -49,16 +53,15 @@ class Input(Part):
     ):
         reject_unsupported("Input", sparse=(sparse or None, None), ragged=(ragged or None, None))
         reject_unsupported("Input", tensor=(tensor, None), optional=(optional, False))
-        checks.check_dtype("Input", dtype)
         if (shape is None) == (batch_shape is None):
             raise ValueError(
                 f"Input: shape={shape!r}, batch_shape={batch_shape!r}: expected one of them."
             )
         self.shape = checks.check_shape(shape if batch_shape is None else tuple(batch_shape)[1:])
-        self.name = name
+        self.name, self.dtype, self.batch_size = name, dtype, batch_size
 
 
-class Layer(Part):
+class Layer(LayerSurface):
     """What a model asks of a layer. Subclass it for your own: `parameters`, `forward`, `backward`.
 
     `Z, cache = forward(X, params, engine)` and `dX = backward(dZ, cache, params, grads, engine,
@@ -75,35 +78,6 @@ class Layer(Part):
     >>> Sequential([Input((3,)), Double(), Dense(2)]).count_params()
     8
     """
-
-    activation = "linear"
-    in_model = False
-    _takes: ClassVar = {
-        "activation": activations.name_of,
-        "trainable": bool,
-        **{name: only(*usual) for name, usual in checks.LAYER_OPTIONS.items()},
-    }
-    _fixed: ClassVar = dict.fromkeys(
-        ("name", "in_model", "given_shape", "input_shape", "params", "grads"), SETTLED
-    )
-
-    def __init__(self, *, name: str | None = None, trainable: bool = True, **options: Any):
-        self.given_shape = checks.layer_options(type(self).__name__, options)
-        self.name, self.trainable = name or "", trainable
-        self.input_shape: Shape | None = None
-        self.params: Params = {}
-        self.grads: Params = {}
-
-    def _settled(self, name: str) -> bool:
-        return self.built if name in self._takes else self.in_model or name == "in_model"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy of a layer alone is in no model, and its arrays are its own."""
-        return {name: value for name, value in vars(self).items() if name != "in_model"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # In a circle a model may have handed out its views before: those stay.
-        vars(self).update(state | vars(self))
 
     def parameters(self, input_shape: Shape) -> dict[str, tuple[Shape, Callable[..., Array]]]:
         """The shape and the initializer of each parameter, in the order of `get_weights()`."""
@@ -125,50 +99,6 @@ class Layer(Part):
         need_dX: bool = True,
     ) -> Array | None:
         raise NotImplementedError(f"{type(self).__name__} must define backward(dZ, cache, ...).")
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments, as JSON takes them, that make this layer again."""
-        return {"name": self.name, "trainable": self.trainable}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Layer:
-        """A new layer by the arguments that `get_config` returned."""
-        return cls(**config)
-
-    @property
-    def built(self) -> bool:
-        return vars(self).get("input_shape") is not None
-
-    @property
-    def output_shape(self) -> Shape:
-        if self.input_shape is None:
-            raise NotBuiltError(f"layer {self.name!r} has no shape yet: give the model an Input.")
-        return self.compute_output_shape(self.input_shape)
-
-    @property
-    def weights(self) -> list[Array]:
-        """The parameters themselves, not copies: writing to them changes the model."""
-        return list(self.params.values())
-
-    @property
-    def trainable_weights(self) -> list[Array]:
-        return self.weights if self.trainable else []
-
-    @property
-    def non_trainable_weights(self) -> list[Array]:
-        return [] if self.trainable else self.weights
-
-    trainable_variables, non_trainable_variables = trainable_weights, non_trainable_weights
-
-    def get_weights(self) -> list[Array]:
-        return [array.copy() for array in self.weights]
-
-    def set_weights(self, weights: Iterable[Any]) -> None:
-        """Take arrays in the order and of the shapes of `get_weights()`; all of them or none."""
-        checks.assign(self.weights, weights)
-
-    def count_params(self) -> int:
-        return sum(array.size for array in self.weights)
 
 
 class Flatten(Layer):
@@ -260,13 +190,13 @@ class Dense(Layer):
         units: int,
         activation: str | Callable[..., Any] | None = None,
         use_bias: bool = True,
-        kernel_initializer: str | dict[str, Any] | Initializer = "glorot_uniform",
-        bias_initializer: str | dict[str, Any] | Initializer = "zeros",
+        kernel_initializer: str | dict[str, Any] | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | dict[str, Any] | initializers.Initializer = "zeros",
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.units, self.use_bias = units, use_bias
-        self.activation = activations.name_of(activation)
+        self.activation = name_of(activation)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
@@ -324,7 +254,3 @@ class Dense(Layer):
     def bias(self) -> Array | None:
         """b (O,), a view of the model's vector, or None."""
         return self._made("bias") if self.use_bias else None
-
-
-LAYERS: dict[str, type[Layer]] = {"Flatten": Flatten, "Rescaling": Rescaling, "Dense": Dense}
-"""The layers that a saved file may name."""

@@ -1,11 +1,11 @@
-"""SGD, Adam and RMSprop, with Keras's arguments and Keras's roundings.
+"""SGD and Adam, with Keras's arguments and Keras's roundings.
 
 An optimizer owns its moments, flat vectors beside the model's theta, and one step counter. It turns
 the step number into plain numbers (`scalars`, `constants`); the arithmetic on vectors is the
 engine's. Keras takes the powers of beta and SGD's momentum through float32 even in float64, and
 this room copies that; learning rate, epsilon, 1 - beta, and rho and momentum of RMSprop stay
-double. There is no rule: each number was measured (`tests/keras/test_conventions.py`). It refuses
-what it can't do (clipping, decay, averages) by name instead of ignoring it. `scratchnet explain`
+double. There is no rule: each number was measured (`tests/keras/test_conventions.py`). What an
+optimizer may do around a step (clipping, decay, averages) is in `options.py`. `scratchnet explain`
 shows Adam as stages alpha, moments and new.
 """
 
@@ -13,26 +13,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from scratchnet.checks import check_count
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
-from scratchnet.support import SETTLED, Part, check_choice, only, through_float32
-
-NOT_YET = {
-    "weight_decay": None,
-    "clipnorm": None,
-    "clipvalue": None,
-    "global_clipnorm": None,
-    "use_ema": False,
-    "ema_momentum": 0.99,
-    "ema_overwrite_frequency": None,
-    "loss_scale_factor": None,
-    "gradient_accumulation_steps": None,
-}
-"""Keras's other arguments and their defaults, the only values that are taken for now."""
+from scratchnet.support import SETTLED, Part, only, through_float32
 
 
 def number(test: Callable[[float], bool], expected: str) -> Callable[[Any], float]:
@@ -47,11 +35,33 @@ def number(test: Callable[[float], bool], expected: str) -> Callable[[Any], floa
     return take
 
 
+def _or_none(value: Any) -> Any:
+    return None if value is None else number(lambda v: True, "a number or None")(value)
+
+
+def rate_at(schedule: Any, step: int) -> float:
+    """The rate after so many steps; a plain function is asked without an argument, as in Keras."""
+    return RATE(schedule(step) if hasattr(schedule, "get_config") else schedule())
+
+
+OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "weight_decay": (None, _or_none),
+    "clipnorm": (None, _or_none),
+    "clipvalue": (None, _or_none),
+    "global_clipnorm": (None, _or_none),
+    "use_ema": (False, only(False, True, instead="expected a boolean.")),
+    "ema_momentum": (0.99, number(lambda mu: 0 <= mu <= 1, "a number in the range [0, 1]")),
+    "ema_overwrite_frequency": (None, lambda n: n and check_count("ema_overwrite_frequency", n)),
+    "loss_scale_factor": (None, _or_none),
+    "gradient_accumulation_steps": (None, only(None, instead="Make batch_size larger.")),
+}
+"""Keras's arguments of every optimizer: the default, and what is taken for it."""
 BETA = number(lambda beta: 0 <= beta < 1, "a number in [0, 1)")
 RATE = number(
     lambda rate: rate >= 0,
-    "a finite number >= 0. For a schedule take callbacks.LearningRateScheduler",
+    "a finite number >= 0, or a schedule (by epochs, callbacks.LearningRateScheduler)",
 )
+HELD = ("slots", "owners", "resting")
 
 
 class Optimizer(Part):
@@ -74,26 +84,30 @@ class Optimizer(Part):
     owners: Any = None
     resting: Mapping[Any, Any] = {}
     _takes: ClassVar = {
-        "learning_rate": RATE,
+        "learning_rate": lambda rate: rate if callable(rate) else RATE(rate),
         "momentum": number(lambda mu: 0 <= mu <= 1, "a number in [0, 1]"),
         "beta_1": BETA,
         "beta_2": BETA,
         "epsilon": number(lambda epsilon: epsilon > 0, "a number > 0"),
         "rho": number(lambda rho: 0 <= rho <= 1, "a number in [0, 1]"),
+        "initial_accumulator_value": number(lambda value: value >= 0, "a number >= 0"),
         "nesterov": bool,
         "amsgrad": bool,
         "centered": bool,
         "iterations": operator.index,
         "lr": only(instead="assign learning_rate."),
-        **{name: only(default) for name, default in NOT_YET.items()},
+        **{name: take for name, (_, take) in OPTIONS.items()},
     }
-    _fixed: ClassVar = dict.fromkeys(("slots", "owners", "resting", "rule"), SETTLED)
+    _fixed: ClassVar = dict.fromkeys((*HELD, "rule", "paired", "schedule"), SETTLED)
+    schedule: Any = None
+    paired: ClassVar[tuple[str, ...]] = ()
+    """Slots that Keras makes by turns, both for one variable and then for the next."""
+    if TYPE_CHECKING:  # what `options.py` adds
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init__(self, learning_rate: float, name: str | None = None, **others: Any):
-        for argument in others:
-            check_choice(f"{type(self).__name__}: argument", argument, NOT_YET)
-            setattr(self, argument, others[argument])
-        self.learning_rate = learning_rate
+        self.take_options(learning_rate, others)
         self.name = name or type(self).__name__.lower()
         self.iterations = 0
         self.slots: dict[str, Array] = {}
@@ -104,10 +118,10 @@ class Optimizer(Part):
     def slot_names(self) -> tuple[str, ...]:
         raise NotImplementedError
 
-    def build(self, theta: Array) -> None:
+    def build(self, theta: Any) -> None:
         """Make the slots for a vector of parameters, all 0; a second call with its like is free."""
+        theta, names = self.vector_of(theta), self.slots_wanted()
         if not self.slots:
-            names = self.slot_names()
             vars(self)["slots"] = {n: aligned_zeros(theta.size, theta.dtype) for n in names}
         elif any(
             slot.shape != theta.shape or slot.dtype != theta.dtype for slot in self.slots.values()
@@ -116,21 +130,47 @@ class Optimizer(Part):
                 f"{self.name} holds slots for {next(iter(self.slots.values())).size} parameters, "
                 f"the model has {theta.size} of {theta.dtype}: compile with a new optimizer."
             )
-        elif (*self.slots,) != self.slot_names():
+        elif (*self.slots,) != names:
             raise ValueError(
                 f"{self.name} holds {', '.join(self.slots)} and would need "
-                f"{', '.join(self.slot_names()) or 'nothing'}: compile with a new optimizer."
+                f"{', '.join(names) or 'nothing'}: compile with a new optimizer."
             )
+
+    @property
+    def learning_rate(self) -> Any:
+        """The rate of the next step."""
+        return self._rate if self.schedule is None else rate_at(self.schedule, self.iterations)
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Any) -> None:
+        if hasattr(self.schedule, "get_config") and not callable(rate):
+            raise TypeError(
+                f"{self.name}: its learning rate is the schedule {self.schedule!r}, and a number "
+                "can't be assigned: make the optimizer with a number, or assign a schedule."
+            )
+        own = {"schedule": rate} if callable(rate) else {"schedule": None, "_rate": rate}
+        vars(self).update(own)
 
     def scalars(self, first: int, count: int, dtype: np.dtype[Any]) -> Array:
         """The number that changes from step to step, for `count` steps from t = `first` on."""
-        return np.full(count, self.learning_rate, dtype)
+        if self.schedule is None:
+            return np.full(count, self._rate, dtype)
+        steps = range(first - 1, first - 1 + count)
+        return np.array([rate_at(self.schedule, step) for step in steps], dtype)
+
+    def slots_wanted(self) -> tuple[str, ...]:
+        """The rule's slots, and the averages of the weights where they are kept."""
+        names = self.slot_names()
+        return (*names, "average") if self.use_ema else names
 
     def step(self, engine: Engine, theta: Array, grad: Array) -> None:
         """Move theta (P,) by one step along grad (P,), in place."""
         self.build(theta)
         scalar = self.scalars(self.iterations + 1, 1, theta.dtype)[0]
-        self.update(engine, theta, grad, scalar)
+        option = self.option_in_force()
+        self.update(engine, theta, self.before(theta, grad) if option else grad, scalar)
+        if option:
+            self.after(theta)
         self.iterations += 1
 
     def update(self, engine: Engine, theta: Array, grad: Array, scalar: Any) -> None:
@@ -141,7 +181,7 @@ class Optimizer(Part):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        return {"learning_rate": self.learning_rate, "name": self.name}
+        return dict(self.options_config())
 
 
 class SGD(Optimizer):
@@ -200,6 +240,7 @@ class Adam(Optimizer):
     """
 
     rule = "adam"
+    paired = ("momentum", "velocity")
 
     def __init__(
         self,
@@ -222,7 +263,8 @@ class Adam(Optimizer):
         t = np.arange(first, first + count, dtype=np.float64)
         power_1 = (through_float32(self.beta_1) ** t).astype(dtype)
         power_2 = (through_float32(self.beta_2) ** t).astype(dtype)
-        alphas: Array = dtype.type(self.learning_rate) * np.sqrt(1 - power_2) / (1 - power_1)
+        rates = super().scalars(first, count, dtype)
+        alphas: Array = rates * np.sqrt(1 - power_2) / (1 - power_1)
         return alphas
 
     def update(self, engine: Engine, theta: Array, grad: Array, scalar: Any) -> None:
@@ -241,75 +283,3 @@ class Adam(Optimizer):
     def get_config(self) -> dict[str, Any]:
         names = ("beta_1", "beta_2", "epsilon", "amsgrad")
         return super().get_config() | {name: getattr(self, name) for name in names}
-
-
-class RMSprop(Optimizer):
-    """v = rho v + (1 - rho) g^2;  step = lr g / sqrt(v + eps);  theta -= step.
-
-    The epsilon stands inside the root, unlike Adam's. With momentum mu: u = mu u + step, and then
-    theta -= u. `centered` takes the square of the mean gradient off v. rho and mu stay double.
-    Source: Hinton 2012, lecture 6e; Keras, optimizers/rmsprop.py.
-
-    >>> theta = np.zeros(2)
-    >>> from scratchnet.engines import get_engine
-    >>> RMSprop().step(get_engine("reference"), theta, np.array([3.0, -2.0]))
-    >>> theta.round(6).tolist()  # the first step: lr / sqrt(1 - rho), whatever the gradient
-    [-0.003162, 0.003162]
-    """
-
-    rule = "rmsprop"
-
-    def __init__(
-        self,
-        learning_rate: float = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
-        centered: bool = False,
-        **others: Any,
-    ):
-        super().__init__(learning_rate, **others)
-        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
-
-    def slot_names(self) -> tuple[str, ...]:
-        asked = {"momentum": self.momentum, "average_gradient": self.centered}
-        return ("velocity", *(name for name, wanted in asked.items() if wanted))
-
-    def update(self, engine: Engine, theta: Array, grad: Array, scalar: Any) -> None:
-        names = ("velocity", "momentum", "average_gradient")
-        *numbers, _ = self.constants().values()
-        engine.optimizers["rmsprop"](theta, grad, *map(self.slots.get, names), scalar, *numbers)
-
-    def constants(self) -> dict[str, Any]:
-        return {
-            "rho": self.rho,
-            "one_minus_rho": 1 - self.rho,
-            "momentum": self.momentum,
-            "epsilon": self.epsilon,
-            "centered": self.centered,
-        }
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("rho", "momentum", "epsilon", "centered")
-        return super().get_config() | {name: getattr(self, name) for name in names}
-
-
-OPTIMIZERS: dict[str, type[SGD] | type[Adam] | type[RMSprop]] = {
-    "sgd": SGD,
-    "SGD": SGD,
-    "adam": Adam,
-    "Adam": Adam,
-    "rmsprop": RMSprop,
-    "RMSprop": RMSprop,
-}
-
-
-def get(identifier: str | Optimizer) -> Optimizer:
-    """An optimizer by name, or the given one; `ValueError` for an unknown name.
-
-    >>> get("adam").get_config()["epsilon"]
-    1e-07
-    """
-    if isinstance(identifier, Optimizer):
-        return identifier
-    return OPTIMIZERS[check_choice("optimizer", identifier, OPTIMIZERS)]()
