@@ -64,7 +64,10 @@ def test_every_example_of_the_help_can_be_typed(name, tmp_path, monkeypatch):
     for line in examples:
         words = line.split("|")[0].split(">")[0].split()
         arguments = words[words.index("scratchnet") + 2 :]
-        parsed = command.make_context(name, arguments, obj=[])
+        given = command
+        while arguments and arguments[0] in getattr(given, "commands", {}):
+            given, arguments = given.commands[arguments[0]], arguments[1:]
+        parsed = given.make_context(name, arguments, obj=[])
         assert not parsed.args, line
 
 
@@ -288,7 +291,7 @@ def outcome(npz, **result) -> run_training.Outcome:
     ],
 )
 def test_the_verdict_decides_the_status(run, npz, monkeypatch, tmp_path, result, status, words):
-    job = lambda *_: outcome(npz, **result)  # noqa: E731
+    job = lambda *_, **__: outcome(npz, **result)  # noqa: E731
     monkeypatch.setattr(inputs, "has_keras", lambda: True)
     monkeypatch.setattr(compare, "_beside_keras", lambda *_: job)
     done = run("compare", "--out", "a", "--quiet")
