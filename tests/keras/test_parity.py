@@ -34,7 +34,7 @@ from scratchnet import (
 from scratchnet.checks import Examples
 from scratchnet.engines import reference
 from scratchnet.testing.magnitude import gradient_scale
-from scratchnet.testing.variants import KINDS, variants
+from scratchnet.testing.variants import variants
 
 RNG = np.random.default_rng(3)
 EPS = np.finfo(np.float64).eps
@@ -714,6 +714,11 @@ def test_every_alias_that_we_take_keras_takes_for_the_same_thing(room):
         assert len(plain) == 1, kinds
 
 
+MORE_LAYERS = (
+    "Activation", "ActivityRegularization", "BatchNormalization", "Dropout", "ELU",
+    "GaussianDropout", "GaussianNoise", "Identity", "LeakyReLU", "Normalization", "ReLU",
+    "Reshape", "Softmax",
+)  # fmt: skip
 SHARED = [
     "Input",
     "Sequential.__init__",
@@ -757,8 +762,9 @@ SHARED = [
     *(f"losses.{name}" for name in losses.CLASSES),
     *(f"losses.{function.__name__}" for function in losses.FUNCTIONS),
     *(f"losses.{name}" for name in ("get", "serialize", "deserialize")),
-    *(f"optimizers.{kind}" for kind in KINDS),
+    *(f"optimizers.{kind.__name__}" for kind in optimizers.KINDS),
     "optimizers.get",
+    *(f"layers.{name}" for name in MORE_LAYERS),
     "metrics.Metric",
     *(f"metrics.Metric.{name}" for name in ("add_variable", "add_weight", "get_config")),
     *(f"metrics.{name}" for name in metrics.CLASSES),
@@ -795,6 +801,7 @@ SHARED = [
 ]
 
 AT_DEFAULTS = "taken by name and only at its default; anything else is refused by name"
+OPTION = "taken as a keyword, from the one table of what every optimizer has"
 INITIALIZER_AXES = "for convolutions and attention, whose kernels have other axes"
 ALLOWED = {
     # (function, parameter of Keras's): why ours lacks it, or has another default
@@ -808,20 +815,19 @@ ALLOWED = {
     },
     ("layers.Flatten", "data_format"): AT_DEFAULTS,
     **{
-        (f"optimizers.{kind}", name): AT_DEFAULTS
-        for kind in KINDS
-        for name in (*optimizers.NOT_YET, "name")
-    },
-    **{
         (f"initializers.{kind}", name): INITIALIZER_AXES
         for kind in ("GlorotUniform", "HeNormal")
         for name in ("input_axes", "output_axes")
     },
     **{
-        ("activations.relu", name): "the plain ReLU only"
-        for name in ("negative_slope", "max_value", "threshold")
+        (f"optimizers.{kind.__name__}", name): OPTION
+        for kind in optimizers.KINDS
+        for name in (
+            "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum",
+            "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps", "name",
+        )
+        if (kind, name) != (optimizers.AdamW, "weight_decay")
     },
-    ("activations.softmax", "axis"): "the last axis only",
     ("Sequential.add", "rebuild"): "weights are made as soon as they can be",
 }  # fmt: skip
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
