@@ -1,9 +1,10 @@
 """Checkpoints of a fit: all that decides the rest of it, written now and then, and gone on from.
 
-Weights, slots, step count and numbers of the optimizer, what learns, the generator and the rows
-that the epoch has drawn, epoch and batch, running meters, history, and what callbacks remember: who
-goes on from there ends in the same bits, on any number of threads. A `Keeper` does this for one
-`fit` and the callbacks that ask for it (`callbacks.BackupAndRestore`), which own the files.
+Weights, slots, step count and numbers of the optimizer, what learns, the generator, the keys of
+layers that draw, the rows that the epoch has drawn, epoch and batch, running meters, history, and
+what callbacks remember: who goes on from there ends in the same bits, on any number of threads. A
+`Keeper` does this for one `fit` and the callbacks that ask for it (`callbacks.BackupAndRestore`),
+which own the files.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Found(NamedTuple):
     begun: bool
     theta: Array
     trainable: list[bool]
+    keys: list[int | None]
     numbers: dict[str, Any]
     iterations: int
     slot_layers: list[int]
@@ -101,8 +103,10 @@ class Keeper:
         found, self.found = self.found, None
         model, optimizer = self.model, self.model.optimizer
         model.theta[...] = found.theta
-        for layer, learns in zip(model.layers, found.trainable, strict=True):
+        for layer, learns, key in zip(model.layers, found.trainable, found.keys, strict=True):
             layer.trainable = learns
+            if key is not None:
+                layer.key = key
         for name, value in found.numbers.items():
             setattr(optimizer, name, value)
         optimizer.iterations = found.iterations
@@ -173,6 +177,7 @@ class Keeper:
             bool(config["begun"]),
             theta,
             [bool(learns) for learns in config["trainable"]],
+            self._keys(config["keys"]),
             numbers,
             _count(config["iterations"]),
             config["slot_layers"],
@@ -195,13 +200,22 @@ class Keeper:
         for name, value in numbers.items():
             setattr(probe, name, value)
         places, names = config["slot_layers"], config["slots"]
-        size = sum(self.model.layers[i].count_params() for i in places)
+        size = sum(learning.moved(self.model.layers[i]) for i in places)
         slots = {name: arrays[f"slots/{i}"] for i, name in enumerate(names)}
         kinds = {(slot.shape, slot.dtype) for slot in slots.values()}
         fits = kinds <= {((size,), self.model.theta.dtype)} and len({*places}) == len(places)
-        if not fits or tuple(names) not in ((), probe.slot_names()):
+        if not fits or tuple(names) not in ((), probe.slots_wanted()):
             raise ValueError("its slots don't fit its optimizer and layers")
         return slots
+
+    def _keys(self, keys: Any) -> list[int | None]:
+        """What layers that draw begin their generators from, for those that do."""
+        fits = [
+            (key is None) == (own is None) for key, own in zip(keys, _keys(self.model), strict=True)
+        ]
+        if not all(fits) or any(type(key) is not int for key in keys if key is not None):
+            raise ValueError(f"keys={keys!r:.60} don't fit its layers")
+        return [*keys]
 
     def until(self, epochs: int) -> int:
         """Where to end: at once if the training had been told to stop."""
@@ -271,6 +285,7 @@ class Keeper:
             "batch": done,
             "begun": begun,
             "trainable": [layer.trainable for layer in model.layers],
+            "keys": _keys(model),
             "optimizer": _numbers(optimizer),
             "iterations": optimizer.iterations,
             "slots": list(slots),
@@ -317,6 +332,10 @@ def _fit_of(model: Any, runner: Runner, orders: Orders) -> dict[str, Any]:
 
 def _numbers(optimizer: Any) -> dict[str, Any]:
     return {name: v for name, v in optimizer.get_config().items() if type(v) in (int, float, bool)}
+
+
+def _keys(model: Any) -> list[int | None]:
+    return [getattr(layer, "key", None) for layer in model.layers]
 
 
 def _variables(metric: Any) -> list[Any]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from scratchnet import models
-from scratchnet.app import run_training
+from scratchnet import Input, Sequential, layers, models
+from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import signals
-from scratchnet.app.run_folder import read_run
+from scratchnet.app.run_folder import RunFolder, read_run
 
 pytest_plugins = ["commandline"]
 
@@ -60,6 +60,41 @@ def test_an_early_ctrl_c_is_one_line_and_never_lost(begin, tmp_path, moment, com
         return
     assert status == 130 and any(line.startswith("Interrupted") for line in err.splitlines())
     assert not (tmp_path / "a").exists() or consistent(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["symlink", "mkdir", "replace"])
+@pytest.mark.parametrize("folder", ["new", "empty", "an earlier run"])
+def test_a_ctrl_c_while_the_folder_is_made_leaves_what_was_there(
+    tmp_path, monkeypatch, name, folder
+):
+    path = tmp_path / "a"
+    if folder != "new":
+        path.mkdir()
+    if folder == "an earlier run":
+        RunFolder(path, "train").save_epoch(tiny(), {})
+    before = sorted(path.rglob("*"))
+    where = Path if name == "mkdir" else run_folder.os
+    original, calls = getattr(where, name), []
+
+    def interrupt(*args, **kwargs):
+        done = original(*args, **kwargs)
+        if name != "mkdir" or calls or folder != "new":
+            raise KeyboardInterrupt
+        calls.append(1)  # the run folder itself
+        return done
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, name, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            RunFolder(path, "train")
+    assert path.exists() == (folder != "new") and sorted(path.rglob("*")) == before
+    RunFolder(path, "train").close()  # no lock is left
+
+
+def tiny() -> Sequential:
+    model = Sequential([Input((2,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
 
 
 def test_a_ctrl_c_that_is_ignored_stays_ignored(begin, tmp_path):

@@ -531,7 +531,11 @@ names = [name.split(".")[1] for name in sys.modules if name.startswith("scratchn
 print(sorted(set(names)))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split("\n") == ["set()", "['datasets', 'progress', 'untrusted']", ""]
+    assert run.stdout.split("\n") == [
+        "set()",
+        "['datasets', 'progress', 'unbuilt', 'untrusted']",
+        "",
+    ]
 
 
 # The real thing -----------------------------------------------------------------------------------

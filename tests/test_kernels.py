@@ -372,7 +372,7 @@ def constants_of(name: str) -> dict[str, Any]:
 def apply(name: str, state: dict[str, Any]) -> None:
     """A step of one of OTHERS in the reference, in place, in whatever dtype the state is."""
     optimizer, constants = copy.copy(OTHERS[name]), constants_of(name)
-    optimizer.slots = {key: state[key] for key in optimizer.slot_names()}
+    vars(optimizer)["slots"] = {key: state[key] for key in optimizer.slot_names()}
     optimizer.constants = lambda: constants  # type: ignore[method-assign]
     optimizer.update(ref.ENGINE, state["theta"], state["g"], RATE)
 

@@ -41,7 +41,7 @@ PIXELS = """img => {
 }"""
 
 
-def beside_another(data, settings, progress, save_epoch):
+def beside_another(data, settings, progress, save_epoch, **_):
     """`compare` without TensorFlow: a second network of ours under Keras's name."""
     outcome = run_training.train_solo(data, settings, progress, save_epoch)
     other = run_training.train_solo(

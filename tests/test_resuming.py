@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import signal
 import warnings
@@ -196,6 +197,40 @@ def test_frozen_layers_and_those_frozen_midway(tmp_path, engine):
         return network(frozen=True)
 
     assert interrupted(tmp_path / "b", (3, 12), make) == whole(make)
+
+
+ASKING = {
+    "batch normalization": ([layers.BatchNormalization], "adam"),
+    "dropout": ([lambda: layers.Dropout(0.3)], "adam"),
+    "noise": ([lambda: layers.GaussianNoise(0.3)], "adam"),
+    "a regularizer": ([lambda: layers.Dense(4, "relu", kernel_regularizer="l2")], "sgd"),
+    "both": ([layers.BatchNormalization, lambda: layers.Dropout(0.5)], "nadam"),
+    "averages": ([], optimizers.Adam(0.01, use_ema=True, ema_overwrite_frequency=5)),
+    "a schedule": ([], optimizers.Adam(optimizers.schedules.ExponentialDecay(0.01, 5, 0.9))),
+}
+
+
+@pytest.mark.parametrize("case", ASKING)
+def test_layers_that_draw_or_keep_statistics_go_on(case, tmp_path):
+    """A layer that is made anew draws another key: the checkpoint has the right one."""
+    between, optimizer = ASKING[case]
+    first = []
+
+    def make():
+        own = copy.deepcopy(optimizer)
+        stack = [Input((6,)), layers.Dense(5, "relu"), *(layer() for layer in between)]
+        model = Sequential([*stack, layers.Dense(3, "softmax")], seed=3)
+        model.compile(own, LOSS, metrics=["accuracy"])
+        keys = [getattr(layer, "key", None) for layer in model.layers]
+        if len(first) < 2:  # the one that is never cut off, and the one that is
+            first.append(keys)
+            for layer, key in zip(model.layers, first[0], strict=True):
+                if key is not None:
+                    layer.key = key
+        return model
+
+    uncut = whole(make)
+    assert interrupted(tmp_path / "b", (13,), make, save_freq=2) == uncut
 
 
 def test_ctrl_c_leaves_a_checkpoint_of_the_batch_that_it_ended_with(tmp_path, engine):

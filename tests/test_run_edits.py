@@ -30,7 +30,7 @@ BAD: list[Any] = [
 ]  # fmt: skip
 
 
-def beside_another(data, settings, progress, save_epoch):
+def beside_another(data, settings, progress, save_epoch, **_):
     """A comparison without Keras: our own answers under both names."""
     outcome = run_training.train_solo(data, settings, progress, save_epoch)
     number = len(data[1][1])

@@ -120,6 +120,11 @@ class RunFolder:
         try:
             self._begin()
         except BaseException:
+            if hasattr(self, "home") and not self.resumed:
+                self._erase()
+            elif self._new:
+                with suppress(OSError):
+                    self.path.rmdir()
             self._unlock()
             raise
 
@@ -268,20 +273,25 @@ class RunFolder:
         if self.resumed or self.finished:
             self.close()
             return False
-        if self.home != self.path:
-            _delete(self.home)
-        elif self.epochs == 0 and not (self.keeps and self.checkpoint.is_file()):
-            for name in (HISTORY, MODEL, CHECKPOINT):
-                (self.path / name).unlink(missing_ok=True)
-            _delete_epochs(self.path)
-            if self._new:
-                with suppress(OSError):  # somebody has put something there
-                    self.path.rmdir()
-        else:
+        begun = self.epochs > 0 or (self.keeps and self.checkpoint.is_file())
+        if self.home == self.path and begun:
             self.close()
             return False
+        self._erase()
         self._unlock()
         return True
+
+    def _erase(self) -> None:
+        """Take away what was written, where no epoch was finished or an earlier run stands."""
+        if self.home != self.path:
+            _delete(self.home)
+            return
+        for name in (HISTORY, MODEL, CHECKPOINT):
+            (self.path / name).unlink(missing_ok=True)
+        _delete_epochs(self.path)
+        if self._new:
+            with suppress(OSError):  # somebody has put something there
+                self.path.rmdir()
 
     def _json(self, content: Mapping[str, Any]) -> str:
         return to_json({"format": FORMAT, "kind": self.kind, **content})

@@ -273,7 +273,7 @@ def test_everything_that_is_not_built_is_named_at_once(tmp_path):
             keras.layers.Flatten(),
             keras.layers.Dense(3, "gelu", kernel_constraint="max_norm", name="bent"),
             Own(name="mine"),
-            keras.layers.GaussianNoise(0.1, name="noise"),
+            keras.layers.UnitNormalization(name="unit"),
         ]
     )
     model.compile(
@@ -284,7 +284,7 @@ def test_everything_that_is_not_built_is_named_at_once(tmp_path):
     model.save(path)
     with pytest.raises(SavedStateError) as found:
         models.load_model(path)
-    for name in ("Conv2D", "MaxNorm", "Own", "GaussianNoise", "Lion", "CosineSimilarity"):
+    for name in ("Conv2D", "MaxNorm", "Own", "UnitNormalization", "Lion", "CosineSimilarity"):
         assert name in str(found.value)
     assert "furthest" in str(found.value)
 

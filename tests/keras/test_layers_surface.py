@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_ref import bridge
 from scratchnet import Input, Sequential, config, layers
 
 RNG = np.random.default_rng(0)
@@ -44,10 +45,9 @@ LAYERS = [
 @pytest.fixture(autouse=True)
 def doubles():
     config.set_floatx("float64")
-    keras.config.set_floatx("float64")
-    yield
+    with bridge.floatx("float64"):
+        yield
     config.set_floatx("float32")
-    keras.config.set_floatx("float32")
 
 
 def close(ours, theirs, tolerance=1e-12):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ref import bridge
 from scratchnet import Input, Sequential, config, layers
 
 RNG = np.random.default_rng(0)
@@ -18,10 +19,9 @@ FIT = {"batch_size": 8, "epochs": 5, "shuffle": False, "verbose": 0}
 @pytest.fixture(autouse=True)
 def doubles():
     config.set_floatx("float64")
-    keras.config.set_floatx("float64")
-    yield
+    with bridge.floatx("float64"):
+        yield
     config.set_floatx("float32")
-    keras.config.set_floatx("float32")
 
 
 def pairs(top):

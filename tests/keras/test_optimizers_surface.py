@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ref import bridge
 from scratchnet import config, optimizers
 from scratchnet.engines import reference
 from scratchnet.optimizers import schedules
@@ -61,10 +62,9 @@ SCHEDULES = [
 @pytest.fixture(autouse=True)
 def doubles():
     config.set_floatx("float64")
-    keras.config.set_floatx("float64")
-    yield
+    with bridge.floatx("float64"):
+        yield
     config.set_floatx("float32")
-    keras.config.set_floatx("float32")
 
 
 def both(name, arguments, schedule=None):

@@ -708,6 +708,8 @@ ALIASES = {
 def test_every_alias_that_we_take_keras_takes_for_the_same_thing(room):
     names, get = ALIASES[room]
     for name in names:
+        if name.lower() == "constant":
+            continue  # Keras can't make one by its name alone: KeyError: 'value'
         ours, theirs = get(scratchnet, name), get(keras, name)
         kinds = {getattr(one, "__name__", type(one).__name__) for one in (ours, theirs)}
         plain = {kind.lower().replace("_", "") for kind in kinds}

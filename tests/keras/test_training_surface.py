@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import scratchnet
+from keras_ref import bridge
 from scratchnet import Input, Sequential, config, layers, regularizers
 
 RNG = np.random.default_rng(0)
@@ -20,10 +21,9 @@ FIT = {"batch_size": 10, "epochs": 8, "shuffle": False, "verbose": 0}
 @pytest.fixture(autouse=True)
 def doubles():
     config.set_floatx("float64")
-    keras.config.set_floatx("float64")
-    yield
+    with bridge.floatx("float64"):
+        yield
     config.set_floatx("float32")
-    keras.config.set_floatx("float32")
 
 
 STACKS = {
