@@ -104,7 +104,13 @@ class Optimizer:
         stepper = self.fresh()
         arrays, steps = problem(3)
         stepper.step(arrays, steps[0])
-        held = [(h.name.split(".")[-1], h.value) for h in walk(stepper.made, stepper.config)]
+        # What its arguments are called it may have as a property; a name alone can mislead.
+        held = [
+            (name, getattr(stepper.made, name))
+            for name, _ in _defaults(getattr(stepper.made, "__init__", None))
+            if hasattr(stepper.made, name)
+        ]
+        held += [(h.name.split(".")[-1], h.value) for h in walk(stepper.made, stepper.config)]
         for kind in type(stepper.made).__mro__[:-1]:
             held += [(name, value) for name, value in vars(kind).items()]
         for function in (stepper.made, getattr(stepper.made, "__init__", None)):

@@ -21,7 +21,8 @@ def executed(tmp_path, monkeypatch):
 
     def run(epochs):
         monkeypatch.setenv("SCRATCHNET_EPOCHS", str(epochs))
-        monkeypatch.delenv("SCRATCHNET_PHOTO", raising=False)
+        for name in ("SCRATCHNET_PHOTO", "MPLBACKEND"):  # the command sets the latter for itself
+            monkeypatch.delenv(name, raising=False)
         book = nbformat.read(NOTEBOOK, as_version=4)
         where = {"metadata": {"path": str(tmp_path)}}
         NotebookClient(book, timeout=None, kernel_name="python3", resources=where).execute()
