@@ -26,8 +26,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 
-# A shell that starts us in the background has us ignore Ctrl-C, which some tests are about.
+# A shell that starts us in the background, or nohup, has us ignore signals that some tests are about.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REQUIRED = os.environ.get("SCRATCHNET_REQUIRE_ALL") == "1"
 HAS_KERAS = importlib.util.find_spec("tensorflow") is not None
