@@ -26,7 +26,7 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
 
-# A shell that starts us in the background, or nohup, has us ignore signals that some tests are about.
+# In the background Ctrl-C is ignored, under nohup SIGHUP, and some tests are about them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
