@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from copy import deepcopy
 from typing import Any
 
 import keras
@@ -100,14 +101,14 @@ def _side_by_side(
             raise backup.error(f"can't be gone on from: {error or 'it is damaged'}") from error
         histories = before
         drift = [(steps * (i + 1), value) for i, value in enumerate(apart)]
-        finished = run_training.snapshot(model), copy.get_weights()
+        finished = Finished(model, copy, histories, drift)
     try:
         for histories in run_training.train_together(
             {OURS: model, KERAS: copy}, data, settings, model.rng, progress, before
         ):
-            drift.append((steps * (len(drift) + 1), distance(model, copy)))
             with Interruptible():  # what is kept and what is restored tell of the same epoch
-                finished = run_training.snapshot(model), copy.get_weights()
+                drift.append((steps * (len(drift) + 1), distance(model, copy)))
+                finished = Finished(model, copy, histories, drift)
                 if save_epoch is not None:
                     save_epoch(
                         model, {**histories, "weight_difference": [apart for _, apart in drift]}
@@ -118,11 +119,9 @@ def _side_by_side(
     except KeyboardInterrupt:
         if finished is None:
             raise
-        model, interrupted = (
-            run_training.restored(finished[0], settings.engine, settings.threads),
-            True,
-        )
-        copy.set_weights(finished[1])
+        model = run_training.restored(finished.ours, settings.engine, settings.threads)
+        copy.set_weights(finished.keras)
+        histories, drift, interrupted = finished.histories, finished.drift, True
 
     def score() -> Outcome:
         scores = {
@@ -147,6 +146,20 @@ def _side_by_side(
         return Outcome(model, scores, result, histories, drifts, checked["limit"], interrupted)
 
     return run_training.finished(score)
+
+
+class Finished:
+    """Everything as the last finished epoch left it, which training on leaves alone."""
+
+    def __init__(
+        self,
+        model: Sequential,
+        copy: keras.Sequential,
+        histories: Histories,
+        drift: list[tuple[int, float]],
+    ):
+        self.ours, self.keras = run_training.snapshot(model), copy.get_weights()
+        self.histories, self.drift = deepcopy(histories), [*drift]
 
 
 FORMAT = "scratchnet comparison 1"

@@ -120,25 +120,27 @@ class Interruptible:
     """Ctrl-C put off until a step is whole: `poll()` raises it where the model is consistent.
 
     Only the main thread gets the signal, and only the default handler is stood in for. One within
-    another shares the outer one's signal; a handler that somebody sets meanwhile stays.
+    another shares the outer one's signal; a handler that somebody sets meanwhile stays. What
+    `interrupt` asks for is put off too, where Ctrl-C is ignored as well.
     """
+
+    running: ClassVar[Interruptible | None] = None
+    """The outermost one of the main thread."""
 
     asked = False
 
     def __enter__(self) -> Interruptible:
         self.ours, self.outermost = False, self
         if threading.current_thread() is threading.main_thread():
-            handler = signal.getsignal(signal.SIGINT)
-            outer = getattr(handler, "__self__", None)
-            if isinstance(outer, Interruptible):
-                self.outermost = outer
-            elif handler is signal.default_int_handler:
+            self.outermost = Interruptible.running or self
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 self.ours = True
                 signal.signal(signal.SIGINT, self._ask)
+            Interruptible.running = self.outermost
         return self
 
     def _ask(self, *_: Any) -> None:
-        self.asked = True
+        self.outermost.asked = True
 
     def poll(self) -> None:
         if self.outermost.asked:
@@ -146,10 +148,29 @@ class Interruptible:
             raise KeyboardInterrupt
 
     def __exit__(self, *_: Any) -> None:
-        if self.ours:
-            if signal.getsignal(signal.SIGINT) == self._ask:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.ours and signal.getsignal(signal.SIGINT) == self._ask:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if Interruptible.running is self:
+            Interruptible.running = None
             self.poll()
+
+
+def interrupt() -> None:
+    """End what the main thread does as Ctrl-C would, from a signal's handler.
+
+    Raises:
+        KeyboardInterrupt: at once, or by an `Interruptible` when its step is whole.
+
+    >>> with suppress(KeyboardInterrupt):
+    ...     with Interruptible():
+    ...         interrupt()
+    ...         print("the rest of the step")
+    ...     print("never")
+    the rest of the step
+    """
+    if Interruptible.running is None:
+        raise KeyboardInterrupt
+    Interruptible.running.asked = True
 
 
 # --- standard output ------------------------------------------------------------------------------

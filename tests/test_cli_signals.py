@@ -14,6 +14,7 @@ import pytest
 from scratchnet import Input, Sequential, layers, models
 from scratchnet.app import run_folder, run_training
 from scratchnet.app.cli import signals
+from scratchnet.app.cli.screen import Screen
 from scratchnet.app.run_folder import RunFolder, read_run
 
 pytest_plugins = ["commandline"]
@@ -217,6 +218,43 @@ def test_a_signal_keeps_the_finished_epochs_as_a_usable_run(
     wanted = "without pictures" if number != signal.SIGINT else "Ctrl-C again"
     assert wanted in err
     assert ended(begin("evaluate", "a", "-q"))[0] == 0
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("where", "name", "call"),
+    [
+        (Screen, "epoch", 2),
+        (run_training, "snapshot", 3),  # the first one warms up
+        (run_training.BatchCounter, "on_train_batch_end", 15),
+        (RunFolder, "save_epoch", 2),
+        (run_folder.os, "replace", 7),
+    ],
+)
+def test_where_ctrl_c_is_ignored_sigterm_still_waits_for_a_whole_step(
+    run, tmp_path, monkeypatch, where, name, call, after
+):
+    honest, calls = getattr(where, name), []
+
+    def stopping(*args, **kwargs):
+        calls.append(name)
+        if len(calls) == call and not after:
+            signal.raise_signal(signal.SIGTERM)
+        told = honest(*args, **kwargs)
+        if len(calls) == call and after:
+            signal.raise_signal(signal.SIGTERM)
+        return told
+
+    monkeypatch.setattr(where, name, stopping)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = run(*TRAIN, "--epochs", "9", "--out", "a")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 143
+    kept = read_run(tmp_path / "a")
+    assert kept.result["interrupted"] is True
+    assert consistent(tmp_path / "a") == kept.result["epochs"] > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

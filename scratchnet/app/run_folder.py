@@ -9,6 +9,7 @@ What stands in the JSON files is declared in `run_schema.py`.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -196,7 +197,7 @@ class RunFolder:
 
     def _take_step(self, model: Sequential | None, history: Mapping[str, Any]) -> None:
         """Write both files into a folder of their own, then turn the link to it."""
-        self._steps, self._history = self._steps + 1, {**history}
+        self._steps, self._history = self._steps + 1, copy.deepcopy(dict(history))
         folder, turned = self.home / f"{EPOCH}-{self._steps}", self.home / f"{EPOCH}-link"
         try:
             os.symlink(folder.name, turned)

@@ -57,6 +57,44 @@ def test_a_comparison_ends_where_both_are_through_an_epoch(run, tmp_path, monkey
         assert right.mean() == pytest.approx(kept.result[name]["test_accuracy"])
 
 
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(
+    ("where", "name", "call"),
+    [
+        (Screen, "epoch", 2),
+        (compare, "distance", 2),
+        (run_training, "snapshot", 3),  # the first one warms up
+        (run_folder.RunFolder, "save_epoch", 2),
+        (run_folder.os, "replace", 7),
+    ],
+)
+def test_at_any_moment_histories_models_and_drift_are_of_one_epoch(
+    run, tmp_path, monkeypatch, where, name, call, after
+):
+    honest, calls = getattr(where, name), []
+
+    def stopping(*args):
+        calls.append(name)
+        if len(calls) == call and not after:
+            signal.raise_signal(signal.SIGINT)
+        told = honest(*args)
+        if len(calls) == call and after:
+            signal.raise_signal(signal.SIGINT)
+        return told
+
+    monkeypatch.setattr(where, name, stopping)
+    assert run(*COMPARE, "a", "--epochs", "9").exit_code == 130
+    kept = run_folder.read_run(tmp_path / "a")
+    counts = {
+        len(values) for name in ("scratchnet", "keras") for values in kept.history[name].values()
+    }
+    assert counts == {kept.result["epochs"]} == {len(kept.result["weight_difference"])}
+    assert kept.model().optimizer.iterations == 10 * kept.result["epochs"] > 0
+    for name in ("scratchnet", "keras"):
+        right = kept.answers[f"{name}_outputs"].argmax(axis=1) == kept.answers["labels"]
+        assert right.mean() == pytest.approx(kept.history[name]["val_accuracy"][-1])
+
+
 def test_a_proof_ends_after_a_whole_step(run, tmp_path, monkeypatch):
     stop_at(monkeypatch, "advance", lambda screen: screen.done == 7)
     result = run(*COMPARE, "a", "--float64", "--epochs", "9")

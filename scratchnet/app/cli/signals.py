@@ -14,6 +14,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+from scratchnet.process import interrupt
+
 STARTING = "scratchnet_command"
 """The module whose handler is in charge until a command begins."""
 
@@ -67,8 +69,8 @@ class Signals:
         handler = signal.getsignal(signal.SIGINT)
         if callable(handler):
             handler(signal.SIGINT, frame)
-        else:
-            raise KeyboardInterrupt
+        else:  # ignored, or somebody else's in C
+            interrupt()
 
     def _unraisable(self, told: Any) -> None:
         """A Ctrl-C within a callback is not lost, so there is no need to print where it was."""
