@@ -70,7 +70,7 @@ def draw(seed: int) -> Script:
         stack,
         _optimizer(rng),
         loss,
-        _metrics(rng, kind, outputs),
+        _metrics(rng, kind, head, outputs),
         ["accuracy"] if kind != "real" and rng.random() < 0.3 else [],
         _callbacks(rng, "val_loss" if {*fit} & {"validation_split", "validation_data"} else "loss"),
         x.astype(rng.choice(["float32", "float64"])),
@@ -171,7 +171,8 @@ def _optimizer(rng: Any) -> Callable[[Room], Any]:
     return make
 
 
-def _metrics(rng: Any, kind: str, outputs: int) -> Callable[[Room], list[Any]]:
+def _metrics(rng: Any, kind: str, head: str, outputs: int) -> Callable[[Room], list[Any]]:
+    """Some metrics that go with the targets; docs/differences.md says what is left out."""
     several = outputs > 1
     rows: dict[str, tuple[Callable[[Room], Any], ...]] = {
         "sparse": (
@@ -196,7 +197,7 @@ def _metrics(rng: Any, kind: str, outputs: int) -> Callable[[Room], list[Any]]:
             lambda m: m.metrics.mean_squared_error,
         ),
     }
-    found = rows[kind]
+    found = rows[kind][:2] if (kind, head) == ("sparse", "sigmoid") else rows[kind]
     count = int(rng.integers(0, len(found) + 1)) if several else int(rng.integers(0, 3))
     chosen = rng.permutation(len(found))[:count]
     return lambda m: [found[i](m) for i in chosen]
