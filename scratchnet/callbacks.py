@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import metrics, saving
+import scratchnet.metrics as metrics
+import scratchnet.saving as saving
 from scratchnet.checks import check_option
 from scratchnet.metrics.meters import Meters, flat_logs
 from scratchnet.process import encodable, in_terminal, say

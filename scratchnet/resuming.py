@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet import learning
+import scratchnet.learning as learning
 from scratchnet.callbacks import BackupAndRestore, CallbackList
 from scratchnet.engines import Array
 from scratchnet.fitting import Orders, Runner

@@ -19,19 +19,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import (
-    checkpoint,
-    checks,
-    config,
-    copying,
-    data_adapters,
-    fitting,
-    learning,
-    losses,
-    optimizers,
-    rescue,
-)
-from scratchnet import metrics as metrics_room
+import scratchnet.checkpoint as checkpoint
+import scratchnet.checks as checks
+import scratchnet.config as config
+import scratchnet.copying as copying
+import scratchnet.data_adapters as data_adapters
+import scratchnet.fitting as fitting
+import scratchnet.learning as learning
+import scratchnet.losses as losses
+import scratchnet.metrics as metrics_room
+import scratchnet.optimizers as optimizers
+import scratchnet.rescue as rescue
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
 from scratchnet.checks import Examples, NotBuiltError, Shape
 from scratchnet.engines import Array, Engine, get_engine, own_engine, reference

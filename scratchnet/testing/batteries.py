@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
+import scratchnet.testing.optimizers as optimizers
 from scratchnet import layers
 from scratchnet.engines import Array, reference
-from scratchnet.testing import optimizers
 from scratchnet.testing.batches import BATCH_LAWS, check_batches
 from scratchnet.testing.checking import examined, readings, undisturbed
 from scratchnet.testing.examine import HYGIENE, MUST, CheckSettings, Examination

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+import scratchnet.testing.optimizers as optimizers
 from scratchnet import layers
 from scratchnet.process import single_threaded_blas
-from scratchnet.testing import optimizers
 from scratchnet.testing.draws import Domain, Draws, arguments, is_shape
 from scratchnet.testing.examine import CheckSettings, Examination
 from scratchnet.testing.failure import LawError
