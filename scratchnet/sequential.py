@@ -14,6 +14,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -497,13 +498,7 @@ class Sequential(TrainingNetwork):
         """
         check_loop(epochs, initial_epoch, shuffle, validation_freq)
         data = self._check(x, y, sample_weight, class_weight, "fit", build=False)
-        held_out = None
-        if validation_data is not None:
-            x_val, y_val, w_val = data_adapters.unpack(validation_data)
-            held_out = self._check(x_val, y_val, w_val, shape=data.x.shape[1:], build=False)
-        elif validation_split:
-            data, held_out = data_adapters.split_tail(data, validation_split)
-            held_out = held_out if class_weight is None else held_out._replace(weights=None)
+        data, held_out = self._hold_out(data, validation_data, validation_split, class_weight)
         size, steps = data_adapters.portions(len(data.x), batch_size, steps_per_epoch)
         test_size: Any = batch_size if validation_batch_size is None else validation_batch_size
         if held_out is not None:
@@ -517,27 +512,57 @@ class Sequential(TrainingNetwork):
         self._tell_if_all_are_frozen()
         self.history, self.stop_training = events.history, False
         orders = Orders(self, len(data.x), size, shuffle, steps_per_epoch)
-        logs: Logs = {}
         with Interruptible() as interrupt, single_threaded_blas():
-            runner = Runner(self, data, size, self.meters(data))
-            keeper = Keeper(self, runner, orders, events)
-            events.on_train_begin()
-            keeper.begin(initial_epoch)
-            for epoch in range(keeper.first, keeper.until(epochs)):
-                logs = self._train_epoch(keeper, epoch, progress, interrupt)
-                with keeper.on_interrupt(epoch, runner.steps, copied=True):
-                    if held_out is not None and due(epoch + 1, validation_freq):
-                        seen = self._test(held_out, test_size, events)
-                        logs |= {f"val_{name}": value for name, value in seen.items()}
-                    shown = flat_logs(logs)  # and what callbacks write into it
-                    events.tell("on_epoch_end", epoch, shown)
-                progress.end(shown)
-                keeper.epoch_over(epoch)
-                if self.stop_training:
-                    break
-            learning.finalize(self)
-            events.on_train_end(logs)
+            keeper = Keeper(self, Runner(self, data, size, self.meters(data)), orders, events)
+            validate = partial(self._validation_logs, held_out, test_size, validation_freq, events)
+            self._train_epochs(keeper, initial_epoch, epochs, validate, progress, interrupt)
         return events.history
+
+    def _hold_out(
+        self, data: Examples, given: Any, split: float, class_weight: Any
+    ) -> tuple[Examples, Examples | None]:
+        """What is trained on, and what is validated on: data given for it, the tail, or nothing."""
+        if given is not None:
+            x, y, weights = data_adapters.unpack(given)
+            return data, self._check(x, y, weights, shape=data.x.shape[1:], build=False)
+        if not split:
+            return data, None
+        data, tail = data_adapters.split_tail(data, split)
+        return data, tail if class_weight is None else tail._replace(weights=None)
+
+    def _validation_logs(
+        self, data: Examples | None, size: int, frequency: Any, events: CallbackList, epoch: int
+    ) -> Logs:
+        """What an epoch's logs gain from the data that are held out, where it is due."""
+        if data is None or not due(epoch + 1, frequency):
+            return {}
+        return {f"val_{name}": value for name, value in self._test(data, size, events).items()}
+
+    def _train_epochs(
+        self,
+        keeper: Keeper,
+        first: int,
+        epochs: int,
+        validate: Callable[[int], Logs],
+        progress: Progress,
+        interrupt: Interruptible,
+    ) -> None:
+        """The epochs from `first`, or from where a resumed fit goes on, and what callbacks hear."""
+        events, logs = keeper.events, Logs()
+        events.on_train_begin()
+        keeper.begin(first)
+        for epoch in range(keeper.first, keeper.until(epochs)):
+            logs = self._train_epoch(keeper, epoch, progress, interrupt)
+            with keeper.on_interrupt(epoch, keeper.runner.steps, copied=True):
+                logs |= validate(epoch)
+                shown = flat_logs(logs)  # and what callbacks write into it
+                events.tell("on_epoch_end", epoch, shown)
+            progress.end(shown)
+            keeper.epoch_over(epoch)
+            if self.stop_training:
+                break
+        learning.finalize(self)
+        events.on_train_end(logs)
 
     def _tell_if_all_are_frozen(self) -> None:
         if not learning.learners(self):
