@@ -112,6 +112,11 @@ SAME_FILES = {
 }
 """Modules that share a name, each with the reason; a command's file bears the command's name."""
 
+LONG = {
+    "check": "two dozen arguments and their page; 40 lines without the docstring",
+}
+"""Functions of more than 60 lines, each with the reason."""
+
 
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -256,13 +261,15 @@ def test_no_two_modules_share_a_name():
 
 
 def test_no_function_is_longer_than_a_screen():
-    long = [
-        f"{path.name}:{node.name} {node.end_lineno - node.lineno + 1}"
+    """From `def` to its last line, docstring and all."""
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
         for path in SOURCES
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.body[0].lineno + 1 > 60
-    ]
-    assert not long
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.end_lineno - node.lineno + 1 > 60
+    }
+    assert long.keys() == LONG.keys(), long
 
 
 def test_the_package_never_knows_tensorflow_and_only_commands_know_the_reference():

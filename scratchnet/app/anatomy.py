@@ -196,6 +196,20 @@ def replay(
     return model, moments, each * settings.epochs
 
 
+def _saved_and_twin(
+    run: SavedRun, settings: run_training.RunSettings, data: Data, dtype: str
+) -> tuple[Sequential, Sequential]:
+    """The run's model, and an untrained one of the same shapes that looks at the steps."""
+    saved = run.model(data[0][0].shape[1:])
+    twin = run_training.build_model(replace(settings, engine="reference"), data, dtype)
+    if [a.shape for a in saved.weights] != [a.shape for a in twin.weights]:
+        raise ExplainError(
+            f"{run.path} holds another network than `scratchnet train` makes, which is the only "
+            "one that can be replayed. Train a run with it."
+        )
+    return saved, twin
+
+
 def dissect(
     run: SavedRun,
     data: Data,
@@ -221,13 +235,8 @@ def dissect(
     (x, y), (x_test, y_test) = data
     if image is not None and not 0 <= image < len(x_test):
         raise ExplainError(f"image {image}: expected one of the {len(x_test)} test images, from 0.")
-    saved, steps = run.model(x.shape[1:]), []
-    twin = run_training.build_model(replace(settings, engine="reference"), data, dtype)
-    if [a.shape for a in saved.weights] != [a.shape for a in twin.weights]:
-        raise ExplainError(
-            f"{run.path} holds another network than `scratchnet train` makes, which is the only "
-            "one that can be replayed. Train a run with it."
-        )
+    saved, twin = _saved_and_twin(run, settings, data, dtype)
+    steps = []
     progress.begin("replaying the run", 2)
     model, moments, last = replay(settings, data, dtype, {0, *STEPS})
     progress.advance()
