@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from scratchnet.app.cli import app
 from scratchnet.app.course import proving, running, writing
 from scratchnet.app.course.exercises import EXERCISES, IN_ORDER
-from scratchnet.app.course.marking import mark, variants
+from scratchnet.app.course.marking import mark
+from scratchnet.app.course.planting import variants
 from scratchnet.engines import Engine, own_engine, reference
 from scratchnet.layers import Dense, Input
 from scratchnet.sequential import Sequential
@@ -60,10 +61,11 @@ PLANTED = {
     ("exercise", "bug"), [(name, bug) for name, bugs in PLANTED.items() for bug in bugs]
 )
 def test_a_bug_of_the_museum_is_marked_wrong_and_called_by_its_name(exercise, bug):
-    found = mark(EXERCISES[exercise], variants(EXERCISES[exercise])[bug])
-    assert found.state == "wrong"
-    assert any(f"likely bug: looks like {bug!r}" in line for line in found.lines)
-    assert len(found.lines) < 25
+    for form in variants(EXERCISES[exercise])[bug]:
+        found = mark(EXERCISES[exercise], form)
+        assert found.state == "wrong"
+        assert any(f"likely bug: looks like {bug!r}" in line for line in found.lines)
+        assert len(found.lines) < 25
 
 
 def body(signature, *lines):

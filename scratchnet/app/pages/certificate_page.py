@@ -29,7 +29,7 @@ RUNS = {
 """Who trains in float32."""
 
 
-class Row(NamedTuple):
+class Proved(NamedTuple):
     """One comparison in float64."""
 
     what: str
@@ -45,10 +45,10 @@ class Written(NamedTuple):
     lines: int
 
 
-def rows(found: dict[str, Any]) -> list[Row]:
+def rows(found: dict[str, Any]) -> list[Proved]:
     """The comparisons that were made."""
     parts = [(what, found[name]) for name, what in PARTS.items() if name in found]
-    return [Row(what, part["steps"], part["largest"]) for what, part in parts]
+    return [Proved(what, part["steps"], part["largest"]) for what, part in parts]
 
 
 def verdict(found: dict[str, Any]) -> str:
