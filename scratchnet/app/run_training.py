@@ -20,7 +20,7 @@ import numpy as np
 from scratchnet import config, layers, models
 from scratchnet.callbacks import BackupAndRestore, Callback, Logs
 from scratchnet.datasets import Data
-from scratchnet.engines import Array
+from scratchnet.engines import Array, Engine
 from scratchnet.process import Interruptible
 from scratchnet.saving import State
 from scratchnet.sequential import Sequential
@@ -113,10 +113,13 @@ class ProgressListener:
         """The phase is over."""
 
 
-def build_model(settings: RunSettings, data: Data, dtype: str = "float32") -> Sequential:
+def build_model(
+    settings: RunSettings, data: Data, dtype: str = "float32", engine: Engine | None = None
+) -> Sequential:
     """The well-known network for these images, compiled; a seed gives the same start in any dtype.
 
     Flatten, Dense 50 relu, Dense 50 relu, Dense 10 sigmoid, on pixels divided by 255 if scaled.
+    An `engine` of one's own takes the place of that in the settings.
     """
     before = config.floatx()
     config.set_floatx(dtype)
@@ -134,8 +137,9 @@ def build_model(settings: RunSettings, data: Data, dtype: str = "float32") -> Se
         )
     finally:
         config.set_floatx(before)
-    loss, engine, threads = "sparse_categorical_crossentropy", settings.engine, settings.threads
-    model.compile("adam", loss, metrics=["accuracy"], engine=engine, threads=threads)
+    loss, threads = "sparse_categorical_crossentropy", settings.threads
+    computes = engine or settings.engine
+    model.compile("adam", loss, metrics=["accuracy"], engine=computes, threads=threads)
     return model
 
 
