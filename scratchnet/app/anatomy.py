@@ -231,7 +231,8 @@ def dissect(
     """Replay the run, and look at some of its steps.
 
     Args:
-        data: what the run was trained on; of anything else the page says that it is not.
+        data: what the run was given, without copies; of anything else the page says that it is
+            not.
         image: take this test image alone as the batch, instead of the run's own batches.
         keras: gives Keras's tensors for a step, such as `keras_ref.step_tensors.tensors`.
         own: a learner's functions, which compute, and whose lines are shown.
@@ -244,6 +245,7 @@ def dissect(
         settings_of(run),
         run.about["settings"]["dtype"],
     )
+    data = run_training.augmented(data, settings, progress)
     (x, y), (x_test, y_test) = data
     if image is not None and not 0 <= image < len(x_test):
         raise ExplainError(f"image {image}: expected one of the {len(x_test)} test images, from 0.")

@@ -56,7 +56,7 @@ class Stepper:
         return [np.asarray(array) for array in moved]
 
     def named(self, params: Arrays, grads: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Both as dicts: W1, b1, W2; with `in pairs` in the form's name a b2 that has no gradient."""
+        """Both as dicts: W1, b1, W2; in pairs with a b2 too, whose gradient is 0."""
         if "in pairs" in self.form and len(params) % 2:
             params, grads = [*params, np.zeros(1)], [*grads, np.zeros(1)]
         d = "d" if "with d" in self.form else ""
