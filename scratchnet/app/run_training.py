@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -240,6 +240,10 @@ class EpochRecorder(Callback):
     """
 
     remembered = ("history", "spent")
+    recalls: ClassVar = {
+        "history": lambda recorder, value: _is_history(value),
+        "spent": lambda recorder, value: type(value) is float,
+    }
 
     def __init__(
         self,
@@ -278,6 +282,15 @@ class EpochRecorder(Callback):
         if self.model.engine.fused:
             self.progress.advance()
         self.progress.epoch({OURS: self.history})
+
+
+def _is_history(value: Any) -> bool:
+    """Whether it is a list of numbers for each column, all of one length."""
+    if not isinstance(value, dict) or value.keys() != {*COLUMNS}:
+        return False
+    lists = all(type(column) is list for column in value.values())
+    numbers = lists and all(type(x) in (int, float) for column in value.values() for x in column)
+    return numbers and len({len(column) for column in value.values()}) == 1
 
 
 class BatchCounter(Callback):
