@@ -24,6 +24,7 @@ from scratchnet.app.cli import (
     museum,
     predict,
     report,
+    study,
     summary,
     train,
 )
@@ -60,7 +61,7 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "Training": (train, compare),
+    "Training": (train, compare, study),
     "Looking": (predict, report, evaluate, summary, draw, explain),
     "Checking": (museum, course),
     "This machine": (data, doctor),
