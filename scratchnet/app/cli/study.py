@@ -30,7 +30,7 @@ EXAMPLES = """**Examples**
 - `scratchnet study run runs/small --seeds 5 --data digits --epochs 3 --dry-run`
 - `scratchnet study run runs/parity`: go on after whatever has stopped it
 - `scratchnet study run runs/heads --grid heads.toml --scheduler tcp://10.0.0.5:8786`
-- `scratchnet study status runs/parity`: at any time
+- `scratchnet study status runs/parity`, `scratchnet study report runs/parity`: at any time
 
 A grid in TOML is one or more `[[grid]]` with values, or lists of them: `seeds = 30`,
 `batch_size = [16, 32]`, `head = "softmax"`.
@@ -268,3 +268,23 @@ def _print_status(kept: Archive, quiet: bool) -> None:
     elif not quiet:
         line += f" To read them: scratchnet study report {kept.path}"
     print_line(line)
+
+
+@study.command()
+def report(
+    folder: Folder,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The page. Default: report.html in the folder."),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make the page of a study from its folder alone, while it runs too."""
+    from scratchnet.app.study import check_installed
+
+    check_installed()
+    from scratchnet.app.pages.study_page import write_study_report
+
+    path = write_study_report(folder, out)
+    if not quiet:
+        say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, open it in any browser.")
