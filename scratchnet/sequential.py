@@ -485,11 +485,9 @@ class Sequential(TrainingNetwork):
         The loss and the metrics of an epoch are means over its samples, taken while the weights
         move. `validation_split` cuts off the tail before any shuffling; `class_weight` leaves
         validation alone. With `steps_per_epoch` an epoch goes on in the pass that the last one
-        began. Everything is checked before a weight moves; a loss that stops being finite ends
-        training.
-
-        Batches may come one by one: x is a generator that yields (x, y) or (x, y, sample_weight),
-        a `utils.PyDataset`, a tf.data dataset or a torch DataLoader. They are checked as they come;
+        began. All is checked before a weight moves; a loss that stops being finite ends training.
+        Batches may come one by one, from a generator of (x, y) or (x, y, sample_weight), a
+        `utils.PyDataset`, a tf.data dataset or a torch DataLoader, and are checked as they come;
         shuffle counts for a PyDataset alone, batch_size not at all. Each takes a step of NumPy's.
 
         Returns:
@@ -507,9 +505,8 @@ class Sequential(TrainingNetwork):
         size, steps = streams.portions(data, batch_size, steps_per_epoch)
         test_size: Any = batch_size if validation_batch_size is None else validation_batch_size
         if held_out is not None:
-            held_out, test_size, _ = streams.first_steps(
-                held_out, test_size, validation_steps, "validation_steps"
-            )
+            wanted = (test_size, validation_steps, "validation_steps")
+            held_out, test_size, _ = streams.first_steps(held_out, *wanted)
         progress = Progress(verbose, epochs, steps)
         events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))

@@ -231,8 +231,7 @@ def dissect(
     """Replay the run, and look at some of its steps.
 
     Args:
-        data: what the run was given, without copies; of anything else the page says that it is
-            not.
+        data: what the run was given, without copies; else the page says that it is another.
         image: take this test image alone as the batch, instead of the run's own batches.
         keras: gives Keras's tensors for a step, such as `keras_ref.step_tensors.tensors`.
         own: a learner's functions, which compute, and whose lines are shown.
@@ -240,11 +239,8 @@ def dissect(
     Raises:
         ExplainError: for an image that the test set has not, or another network than this one.
     """
-    progress, settings, dtype = (
-        progress or run_training.ProgressListener(),
-        settings_of(run),
-        run.about["settings"]["dtype"],
-    )
+    progress = progress or run_training.ProgressListener()
+    settings, dtype = settings_of(run), run.about["settings"]["dtype"]
     data = run_training.augmented(data, settings, progress)
     (x, y), (x_test, y_test) = data
     if image is not None and not 0 <= image < len(x_test):
