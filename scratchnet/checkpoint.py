@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import learning, metrics
+import scratchnet.learning as learning
+import scratchnet.metrics as metrics
 from scratchnet.checks import check_shape
 from scratchnet.engines import Array
 from scratchnet.saving import DTYPES, State

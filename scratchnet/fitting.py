@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import learning
+import scratchnet.learning as learning
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling

@@ -19,20 +19,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import (
-    checkpoint,
-    checks,
-    config,
-    copying,
-    data_adapters,
-    fitting,
-    learning,
-    losses,
-    optimizers,
-    rescue,
-    streams,
-)
-from scratchnet import metrics as metrics_room
+import scratchnet.checkpoint as checkpoint
+import scratchnet.checks as checks
+import scratchnet.config as config
+import scratchnet.copying as copying
+import scratchnet.data_adapters as data_adapters
+import scratchnet.fitting as fitting
+import scratchnet.learning as learning
+import scratchnet.losses as losses
+import scratchnet.metrics as metrics_room
+import scratchnet.optimizers as optimizers
+import scratchnet.rescue as rescue
+import scratchnet.streams as streams
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
 from scratchnet.checks import Examples, NotBuiltError, Shape
 from scratchnet.engines import Array, Engine, get_engine, own_engine, reference
@@ -488,11 +486,9 @@ class Sequential(TrainingNetwork):
         The loss and the metrics of an epoch are means over its samples, taken while the weights
         move. `validation_split` cuts off the tail before any shuffling; `class_weight` leaves
         validation alone. With `steps_per_epoch` an epoch goes on in the pass that the last one
-        began. Everything is checked before a weight moves; a loss that stops being finite ends
-        training.
-
-        Batches may come one by one: x is a generator that yields (x, y) or (x, y, sample_weight),
-        a `utils.PyDataset`, a tf.data dataset or a torch DataLoader. They are checked as they come;
+        began. All is checked before a weight moves; a loss that stops being finite ends training.
+        Batches may come one by one, from a generator of (x, y) or (x, y, sample_weight), a
+        `utils.PyDataset`, a tf.data dataset or a torch DataLoader, and are checked as they come;
         shuffle counts for a PyDataset alone, batch_size not at all. Each takes a step of NumPy's.
 
         Returns:
@@ -510,9 +506,8 @@ class Sequential(TrainingNetwork):
         size, steps = streams.portions(data, batch_size, steps_per_epoch)
         test_size: Any = batch_size if validation_batch_size is None else validation_batch_size
         if held_out is not None:
-            held_out, test_size, _ = streams.first_steps(
-                held_out, test_size, validation_steps, "validation_steps"
-            )
+            wanted = (test_size, validation_steps, "validation_steps")
+            held_out, test_size, _ = streams.first_steps(held_out, *wanted)
         progress = Progress(verbose, epochs, steps)
         events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))

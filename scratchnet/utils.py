@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import support
+import scratchnet.support as support
 from scratchnet.engines import Array
 from scratchnet.support import one_hot
 from scratchnet.unbuilt import refusing

@@ -352,6 +352,8 @@ def read_model(file: IO[bytes], size: int) -> State:
             f"it holds a model of class {printable(config.get('class_name'))!r} without layers: "
             "expected a Sequential"
         )
+    if any(not isinstance(layer, dict) for layer in layers):
+        raise ForeignBytesError("a layer is described by something else than an object")
     kinds = [str(layer.get("class_name")) for layer in _layers(config)]
     asked = config.get("compile_config")
     optimizer = asked.get("optimizer") if isinstance(asked, dict) else None
