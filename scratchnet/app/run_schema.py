@@ -134,6 +134,7 @@ RESULT = {
     "tensorflow?": Each(object),
     "environment?": ENVIRONMENT,
     "pictures?": [str],
+    "course?": {"sha256": str, "passed": [str]},
 } | {f"{name}?": LAST_EPOCH for name in MODELS}
 """`result.json`."""
 

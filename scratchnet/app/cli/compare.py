@@ -10,8 +10,11 @@ from typing import Annotated
 
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
+import scratchnet.app.cli.tables as tables
+import scratchnet.app.cli.training as training
 from scratchnet.app import run_training
-from scratchnet.app.cli import inputs, options, tables, training
 from scratchnet.app.cli.errors import DIFFERS, UserError, interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen, say, without_chatter

@@ -88,6 +88,14 @@ RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as written by train or compare."),
 ]
+Course = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where your own network.py is, of `course start`: its lines are shown. A run folder "
+        "never says where code is.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=_hush, help="Print only the outcome.")

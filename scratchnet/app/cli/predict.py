@@ -20,9 +20,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+import scratchnet.app.cli.options as options
 from scratchnet import atomic, models
 from scratchnet.app import run_folder, run_training
-from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import MISTAKE, UserError
 from scratchnet.app.cli.screen import new_console, print_line, say
 from scratchnet.app.text import dimensions, to_json, trained

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
+import scratchnet.app.cli.tables as tables
+import scratchnet.app.cli.training as training
 from scratchnet.app import run_training
-from scratchnet.app.cli import inputs, options, tables, training
 from scratchnet.app.cli.errors import interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen

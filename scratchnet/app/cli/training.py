@@ -16,7 +16,8 @@ from typing import Any
 
 import typer
 
-from scratchnet.app.cli import inputs, signals
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.signals as signals
 from scratchnet.app.cli.errors import UserError
 from scratchnet.app.cli.screen import Screen, say
 from scratchnet.app.environment import environment
