@@ -189,27 +189,20 @@ def test_no_imports_go_in_a_circle():
     assert not circle(GRAPH)
 
 
+PLANTED = ["import scratchnet.sequential", "from scratchnet import sequential"]
+PLANTED += ["from scratchnet.sequential import Sequential"]
+PLANTED += [f"{head}:\n    {PLANTED[-1]}" for head in ("def later()", "if TYPE_CHECKING")]
+THROUGH_A_PACKAGE = [
+    ("app.cli.train", "from scratchnet.app.cli import options", "app.cli"),
+    ("layers.core", "from scratchnet.layers import surface", "layers"),
+    ("engines.reference", "from scratchnet.engines import contract", "engines"),
+    ("datasets.mnist", "def late():\n    from scratchnet.datasets import digits", "datasets"),
+]
+
+
 @pytest.mark.parametrize(
     ("module", "line", "others"),
-    [
-        ("fitting", "import scratchnet.sequential", "sequential"),
-        ("fitting", "from scratchnet import sequential", "sequential"),
-        ("fitting", "from scratchnet.sequential import Sequential", "sequential"),
-        (
-            "fitting",
-            "def later():\n    from scratchnet.sequential import Sequential",
-            "sequential",
-        ),
-        (
-            "fitting",
-            "if TYPE_CHECKING:\n    from scratchnet.sequential import Sequential",
-            "sequential",
-        ),
-        ("app.cli.train", "from scratchnet.app.cli import options", "app.cli"),
-        ("layers.core", "from scratchnet.layers import surface", "layers"),
-        ("engines.reference", "from scratchnet.engines import contract", "engines"),
-        ("datasets.mnist", "def late():\n    from scratchnet.datasets import digits", "datasets"),
-    ],
+    [*(("fitting", line, "sequential") for line in PLANTED), *THROUGH_A_PACKAGE],
 )
 def test_a_circle_that_is_planted_is_named(module, line, others, tmp_path):
     """However it hides: at the top, in a function, for types alone, or through a package."""

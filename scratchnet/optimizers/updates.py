@@ -100,6 +100,8 @@ class Optimizer(Part):
     }
     _fixed: ClassVar = dict.fromkeys((*HELD, "rule", "paired", "schedule"), SETTLED)
     schedule: Any = None
+    _names: ClassVar[tuple[str, ...]] = ()
+    """A rule's own arguments, as `get_config` tells them."""
     paired: ClassVar[tuple[str, ...]] = ()
     """Slots that Keras makes by turns, both for one variable and then for the next."""
     if TYPE_CHECKING:  # what `options.py` adds
@@ -181,7 +183,7 @@ class Optimizer(Part):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        return dict(self.options_config())
+        return dict(self.options_config()) | {name: getattr(self, name) for name in self._names}
 
 
 class SGD(Optimizer):
@@ -198,6 +200,7 @@ class SGD(Optimizer):
     """
 
     rule = "sgd"
+    _names = ("momentum", "nesterov")
 
     def __init__(
         self,
@@ -219,9 +222,6 @@ class SGD(Optimizer):
     def constants(self) -> dict[str, Any]:
         return {"momentum": through_float32(self.momentum), "nesterov": self.nesterov}
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"momentum": self.momentum, "nesterov": self.nesterov}
-
 
 class Adam(Optimizer):
     """m += (1 - beta_1)(g - m);  v += (1 - beta_2)(g^2 - v);  theta -= alpha_t m / (sqrt(v) + eps).
@@ -241,6 +241,7 @@ class Adam(Optimizer):
 
     rule = "adam"
     paired = ("momentum", "velocity")
+    _names = ("beta_1", "beta_2", "epsilon", "amsgrad")
 
     def __init__(
         self,
@@ -279,7 +280,3 @@ class Adam(Optimizer):
             "epsilon": self.epsilon,
             "amsgrad": self.amsgrad,
         }
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("beta_1", "beta_2", "epsilon", "amsgrad")
-        return super().get_config() | {name: getattr(self, name) for name in names}

@@ -74,6 +74,9 @@ RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as train and compare write it."),
 ]
+Page = Annotated[
+    Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", callback=_hush, help="Print the outcome only.")
