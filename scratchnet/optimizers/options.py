@@ -29,7 +29,7 @@ SCHEDULES: dict[str, Callable[..., Any]] = {}
 
 
 @extends(Optimizer)
-class Options(Optimizer):
+class OptimizerOptions(Optimizer):
     """What `Optimizer` gains here: its options, and methods on lists of variables."""
 
     _excluded: tuple[tuple[Any, ...], str | None] = ((), None)

@@ -15,7 +15,7 @@ from scratchnet.testing.known.stops import Point, Stops
 sigmoid = reference.sigmoid
 
 
-class Weights(NamedTuple):
+class CellWeights(NamedTuple):
     """The names of the matrices and of the bias of a cell, and whether they are transposed."""
 
     Wx: str
@@ -24,7 +24,7 @@ class Weights(NamedTuple):
     turned: bool
 
 
-def _weights(point: Point, names: list[str], D: int, H: int) -> Iterator[Weights]:
+def _weights(point: Point, names: list[str], D: int, H: int) -> Iterator[CellWeights]:
     """Matrices by their shapes, gates of H side by side."""
     matrices = [n for n in names if point[n].ndim == 2 and min(point[n].shape) >= 1]
     for Wx, Wh in itertools.permutations(matrices, 2):
@@ -34,10 +34,10 @@ def _weights(point: Point, names: list[str], D: int, H: int) -> Iterator[Weights
         for turned in (False, True):
             a, c = (point[n].shape[::-1] if turned else point[n].shape for n in (Wx, Wh))
             if a[0] == D and c[0] == H and a[1] == c[1] and a[1] in (H, 4 * H):
-                yield Weights(Wx, Wh, next(iter(rest), None), turned)
+                yield CellWeights(Wx, Wh, next(iter(rest), None), turned)
 
 
-def _linear(p: Point, x: Array, h: Array, w: Weights) -> Array:
+def _linear(p: Point, x: Array, h: Array, w: CellWeights) -> Array:
     U, W = (p[n].T if w.turned else p[n] for n in (w.Wx, w.Wh))
     return x @ U + h @ W + (0 if w.b is None else p[w.b].reshape(1, -1))
 
@@ -60,7 +60,7 @@ def cells(case: Case, point: Point, y: Array) -> Iterator[Known]:
                     yield from _long_short(x, h, c, w, H)
 
 
-def _cell(x: str, h: str, w: Weights) -> Known:
+def _cell(x: str, h: str, w: CellWeights) -> Known:
     Wx, Wh, b, turned = w
 
     def forward(p: Point, stop: Stops) -> Array:
@@ -82,7 +82,7 @@ def _cell(x: str, h: str, w: Weights) -> Known:
     )
 
 
-def _long_short(x: str, h: str, c: str, w: Weights, H: int) -> Iterator[Known]:
+def _long_short(x: str, h: str, c: str, w: CellWeights, H: int) -> Iterator[Known]:
     for order in itertools.permutations("ifog"):
 
         def forward(p: Point, stop: Stops, order: tuple[str, ...] = order) -> Array:
@@ -124,7 +124,7 @@ def _start(p: Point, x: str, h: str | None, time: int, H: int) -> Array:
     return np.zeros((p[x].shape[1 - time], H)) if h is None else p[h]
 
 
-def _sequence(x: str, h: str | None, w: Weights, time: int, H: int, last: bool) -> Known:
+def _sequence(x: str, h: str | None, w: CellWeights, time: int, H: int, last: bool) -> Known:
     def forward(p: Point, stop: Stops) -> Array:
         state, states = _start(p, x, h, time, H), []
         for t in range(p[x].shape[time]):
@@ -137,7 +137,7 @@ def _sequence(x: str, h: str | None, w: Weights, time: int, H: int, last: bool) 
 
 
 def _lstm_sequence(
-    x: str, h: str | None, w: Weights, time: int, H: int, last: bool
+    x: str, h: str | None, w: CellWeights, time: int, H: int, last: bool
 ) -> Iterator[Known]:
     for order in itertools.permutations("ifog"):
 

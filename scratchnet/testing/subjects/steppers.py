@@ -138,7 +138,7 @@ def _held(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
     odd = len(params) % 2
     params, grads = (group + [np.zeros(1)] * odd for group in (params, grads))
     if self.held is None:
-        self.held = [Layer() for _ in range(0, len(params), 2)]
+        self.held = [_OneLayer() for _ in range(0, len(params), 2)]
     for at, layer in enumerate(self.held):
         layer.take(params[2 * at : 2 * at + 2], grads[2 * at : 2 * at + 2])
     for name in ("pre_update_params", "pre_step", "pre_update"):
@@ -148,7 +148,7 @@ def _held(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
         for layer in self.held:
             self.method()(layer)
     else:
-        self.method()(Net(self.held))
+        self.method()(_OneNet(self.held))
     for name in ("post_update_params", "post_step", "post_update"):
         if (later := getattr(self.made, name, None)) is not None:
             later()
@@ -168,7 +168,7 @@ def _boxes(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
     return [box.data for box in self.held]
 
 
-class Layer:
+class _OneLayer:
     """A layer by all the names that an optimizer may ask for."""
 
     ALIASES = (("weights", "W", "w", "weight"), ("biases", "b", "bias"))
@@ -196,10 +196,10 @@ class Layer:
         return found
 
 
-class Net:
+class _OneNet:
     """A net of such layers."""
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[_OneLayer]) -> None:
         self.layers = layers
         self.params = {
             f"{k}{i}": p for i, layer in enumerate(layers, 1) for k, p in layer.params.items()
