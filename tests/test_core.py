@@ -22,7 +22,7 @@ from scratchnet.losses import (
 )
 from scratchnet.objective import Objective
 from scratchnet.optimizers import SGD, Adam
-from scratchnet.optimizers.updates import OPTIONS
+from scratchnet.optimizers.options import OPTIONS
 
 ENGINE = reference.ENGINE
 EPS = 1e-7

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from scratchnet.engines import Array
-from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy, alike
+from scratchnet.losses.calls import alike
+from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy
 
 
 class CategoricalCrossentropy(SparseCategoricalCrossentropy):

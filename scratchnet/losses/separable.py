@@ -15,8 +15,9 @@ import numpy as np
 
 from scratchnet.engines import Array, LossFunction
 from scratchnet.engines.reference import EPSILON
+from scratchnet.losses.calls import alike
 from scratchnet.losses.dense_targets import PlainLoss, check_smoothing
-from scratchnet.losses.loss import Loss, alike
+from scratchnet.losses.loss import Loss
 
 
 def _forward(
