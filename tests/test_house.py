@@ -37,7 +37,7 @@ FLOORS = (
         *("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
         *("scratchnet.data_adapters", "scratchnet.regularizers"),
     ),
-    ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers"),
+    ("scratchnet.layers", "scratchnet.losses", "scratchnet.optimizers", "scratchnet.streams"),
     ("scratchnet.model", "scratchnet.loss_functions", "scratchnet.metrics"),
     ("scratchnet.training",),
     ("scratchnet.callbacks", "scratchnet.learning", "scratchnet.rescue"),
@@ -80,6 +80,7 @@ ROOMS = {
         "rescue": "the last good weights",
         "resuming": "checkpoints of a fit",
         "sequential": "Sequential, at keras.Sequential",
+        "streams": "batches that come one by one",
         "summary": "the table of model.summary, which needs rich",
         "support": "small tools",
         "training": "what layers may ask for beyond the core",
@@ -99,6 +100,7 @@ NAMESAKES = {
     ),
     "Identity": "a layer and an initializer, as in Keras",
     "Sum": "a metric, as in Keras, and a sum as the page of explain shows it",
+    "Setting": "an option of a study (app.study), and the model in which a bug shows (testing)",
     "Peer": "every file in benchmarks/peers defines the one that the harness asks for",
 }
 """Public classes that share a name, each with the reason."""

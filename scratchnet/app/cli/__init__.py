@@ -22,6 +22,7 @@ import scratchnet.app.cli.explain as explain
 import scratchnet.app.cli.museum as museum
 import scratchnet.app.cli.predict as predict
 import scratchnet.app.cli.report as report
+import scratchnet.app.cli.study as study
 import scratchnet.app.cli.summary as summary
 import scratchnet.app.cli.train as train
 from scratchnet import __version__
@@ -58,7 +59,7 @@ app = typer.Typer(
 )
 
 COMMANDS = {
-    "Training": (train, compare),
+    "Training": (train, compare, study),
     "Looking": (predict, report, evaluate, summary, draw, explain),
     "Checking": (museum, course),
     "This machine": (data, doctor),

@@ -55,6 +55,7 @@ def compare(
         bool, typer.Option("--float64", help="The proof: all of training in lockstep.")
     ] = False,
     unscaled: options.Unscaled = False,
+    augment: options.Augment = 0,
     engine: options.Engine = EngineName.auto,
     threads: options.Threads = None,
     resume: options.Resume = None,
@@ -84,7 +85,7 @@ def compare(
         inputs.check_engine(engine.value)
         training.check_out(out)
         job = run_training.RunSettings(
-            epochs, batch_size, seed, not unscaled, engine.value, threads
+            epochs, batch_size, seed, not unscaled, engine.value, threads, augment
         )
         choice, kind = inputs.choose_data(data, limit, quiet), "proof" if float64 else "compare"
         task = training.Task(kind, job, choice, limit, out, ctx.obj, checkpoint_every)

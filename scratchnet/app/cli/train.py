@@ -18,6 +18,7 @@ EXAMPLES = """**Examples**
 - `scratchnet train`
 - `scratchnet train --epochs 3 --out runs/short`
 - `scratchnet train --unscaled`: why raw pixels score so low
+- `scratchnet train --augment 3`: to read photos, on three distorted copies of each image too
 - `scratchnet train --limit 6000 --json | jq .scratchnet`
 - `scratchnet train --checkpoint-every 500 --out runs/long`
 - `scratchnet train --resume runs/long`: after whatever has stopped it
@@ -41,6 +42,7 @@ def train(
     limit: options.Limit = None,
     out: options.Out = None,
     unscaled: options.Unscaled = False,
+    augment: options.Augment = 0,
     engine: options.Engine = EngineName.auto,
     threads: options.Threads = None,
     resume: options.Resume = None,
@@ -59,7 +61,7 @@ def train(
         inputs.check_engine(engine.value)
         training.check_out(out)
         job = run_training.RunSettings(
-            epochs, batch_size, seed, not unscaled, engine.value, threads
+            epochs, batch_size, seed, not unscaled, engine.value, threads, augment
         )
         choice = inputs.choose_data(data, limit, quiet)
         task = training.Task("train", job, choice, limit, out, ctx.obj, checkpoint_every)
