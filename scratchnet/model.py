@@ -40,6 +40,10 @@ class Stage(NamedTuple):
     cache: Any
 
 
+Tape = list[Stage]
+"""Of every layer, from the inputs on."""
+
+
 class Network(Part):
     """A stack of layers over one vector, all of which learn (`learning.py` can freeze some).
 
@@ -169,21 +173,16 @@ class Network(Part):
 
     # --- backpropagation --------------------------------------------------------------------------
 
-    def forward(self, X: Array, params: list[Params], engine: Engine) -> list[Stage]:
+    def forward(self, X: Array, params: list[Params], engine: Engine) -> Tape:
         """X (B, ...) through every layer: Z = layer(A below), A = f(Z), kept for the way back."""
-        tape: list[Stage] = []
+        tape: Tape = []
         for layer, own in zip(self._stack, params, strict=True):
             Z, cache = layer.forward(tape[-1].A if tape else X, own, engine)
             tape.append(Stage(Z, engine.activation(layer.activation).forward(Z), cache))
         return tape
 
     def backward(
-        self,
-        dZ: Array,
-        tape: list[Stage],
-        params: list[Params],
-        grads: list[Params],
-        engine: Engine,
+        self, dZ: Array, tape: Tape, params: list[Params], grads: list[Params], engine: Engine
     ) -> None:
         """dZ of the head back through every layer: fills `grads`, stops where nothing learns."""
         lowest = next((i for i, own in enumerate(params) if own), len(tape))
@@ -206,7 +205,7 @@ class Network(Part):
         """Their gradients, views of `grad`."""
         return [layer.grads for layer in self._stack]
 
-    def run(self, X: Array) -> list[Stage]:
+    def run(self, X: Array) -> Tape:
         """`forward` in the model's dtype, on its own parameters and engine."""
         return self.forward(X.astype(self.theta.dtype, copy=False), self.params, self.engine)
 

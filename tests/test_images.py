@@ -281,8 +281,7 @@ def peak_of(path: Path) -> int:
 
 
 LARGE = {
-    "16 bits.png": ("I;16", (7000, 7000), 150),
-    "16 bits.tif": ("I;16", (7000, 7000), 150),
+    **{f"16 bits.{kind}": ("I;16", (7000, 7000), 150) for kind in ("png", "tif")},
     "32 bits.tif": ("I", (6000, 8000), 260),
     "floats.tif": ("F", (8000, 6000), 260),
     "wide.png": ("L", (49_000_000, 1), 20),

@@ -34,9 +34,7 @@ Keras's. It needs no network.
 def explain(
     ctx: typer.Context,
     run: options.RunPath,
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
-    ] = Path("explain.html"),
+    out: options.Page = Path("explain.html"),
     image: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Use test image N alone as the batch.")
     ] = None,

@@ -88,6 +88,9 @@ RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as written by train or compare."),
 ]
+Page = Annotated[
+    Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
+]
 Course = Annotated[
     Path | None,
     typer.Option(
