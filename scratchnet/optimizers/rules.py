@@ -176,6 +176,8 @@ class Nadam(Optimizer):
         value, base, beta = dtype.type(product), dtype.type(0.96), dtype.type(self.beta_1)
         for step in range(at + 1, t + 1):
             value = value * beta * (1 - dtype.type(0.5) * base ** dtype.type(step))
+            if not value:  # and so it stays
+                break
         vars(self)["_product"] = (t, float(value))
         return value
 
