@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import metrics, saving
+import scratchnet.metrics as metrics
+import scratchnet.saving as saving
 from scratchnet.checks import check_option
 from scratchnet.metrics.meters import Meters, flat_logs
 from scratchnet.process import encodable, in_terminal, say
@@ -862,10 +863,10 @@ class Progress:
     The bar is rich's and needs a terminal; elsewhere 1 writes the same plain lines as 2.
     """
 
-    def __init__(self, verbose: int | str, epochs: int, steps: int):
+    def __init__(self, verbose: int | str, epochs: int, steps: int | None):
         check_option("verbose", verbose, (0, 1, 2, "auto"))
         self.verbose = 1 if verbose == "auto" else int(verbose)
-        self.epochs, self.steps = epochs, steps
+        self.epochs, self.steps, self.done = epochs, steps, 0
         self.bar: Any = None
 
     def begin(self, epoch: int | None = None) -> None:
@@ -878,6 +879,7 @@ class Progress:
             self.bar.start()
 
     def advance(self, done: int, meters: Meters) -> None:
+        self.done = done
         if self.bar is not None:
             self.bar.update(
                 self.task, completed=done, description=encodable(self.numbers(meters.logs()))
@@ -890,8 +892,8 @@ class Progress:
             self.bar = None
         if self.verbose and logs is not None:
             seconds = time.perf_counter() - self.start
-            each = 1e3 * seconds / max(self.steps, 1)
-            spent = f"{self.steps}/{self.steps} - {seconds:.2f}s - {each:.3g}ms/step"
+            steps = self.steps or max(self.done, 1)
+            spent = f"{steps}/{steps} - {seconds:.2f}s - {1e3 * seconds / steps:.3g}ms/step"
             say(f"{spent} - {self.numbers(logs)}")
 
     @staticmethod

@@ -18,12 +18,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet import learning
+import scratchnet.learning as learning
 from scratchnet.callbacks import BackupAndRestore, CallbackList
 from scratchnet.engines import Array
 from scratchnet.fitting import Orders, Runner
 from scratchnet.saving import State
 from scratchnet.saving.objects import generator_from, generator_state
+from scratchnet.streams import Stream
 from scratchnet.untrusted import printable
 
 FORMAT = "scratchnet training 1"
@@ -345,7 +346,18 @@ class Keeper:
 
 
 def _fit_of(model: Any, runner: Runner, orders: Orders) -> dict[str, Any]:
-    """What a fit is told by from others that it can't go on from."""
+    """What a fit is told by from others that it can't go on from.
+
+    Raises:
+        ValueError: for batches that come one by one: there is no going back to where they were.
+    """
+    if isinstance(runner.data, Stream):
+        raise ValueError(
+            f"BackupAndRestore: the batches come from a {type(runner.data.source).__name__}, which "
+            "can't be put back to where it stood when a checkpoint was written, so that this fit "
+            "can't be resumed. Train on arrays, or keep the "
+            "weights alone, with ModelCheckpoint, and go on with initial_epoch."
+        )
     x, y, weights = runner.data
     rows = np.linspace(0, max(len(x) - 1, 0), SAMPLED).astype(int)
     seen = [x[rows], y, *([] if weights is None else [weights])]

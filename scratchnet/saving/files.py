@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from scratchnet import atomic, saving
+import scratchnet.atomic as atomic
+import scratchnet.saving as saving
 from scratchnet.engines import Array
 from scratchnet.saving import SavedStateError, State, keras_files
 from scratchnet.saving.hdf5 import read_hdf5

@@ -289,7 +289,7 @@ def to_keras(described: dict[str, Any]) -> dict[str, Any]:
     if asked is not None:
         model["compile_config"] = {
             "optimizer": _plain(asked["optimizer"]),
-            "loss": _loss(asked["loss"]),
+            "loss": asked["loss"] and _loss(asked["loss"]),
             "loss_weights": None,
             "metrics": _plain(asked["metrics"]),
             "weighted_metrics": _plain(asked["weighted_metrics"]),
