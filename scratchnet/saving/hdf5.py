@@ -27,6 +27,7 @@ MAX_RANK = 8
 def write_hdf5(arrays: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
     """A file that holds arrays by their paths; `names` become the attribute `name` of groups.
 
+    >>> import io
     >>> with io.BytesIO(write_hdf5({"a/0": np.arange(2.0)}, {"a": "mine"})) as file:
     ...     read_hdf5(file, len(file.getvalue()))["a/0"].tolist()
     [0.0, 1.0]
@@ -41,11 +42,12 @@ def write_hdf5(arrays: Mapping[str, Any], names: Mapping[str, str]) -> bytes:
     links.set_create_intermediate_group(True)
     # The calls below h5py's objects, which take three times as long.
     root = h5f.create(b"weights", h5f.ACC_TRUNC, fapl=access)
-    text, one = h5t.py_create(h5py.string_dtype(), logical=True), h5s.create(h5s.SCALAR)
+    texts, one = h5py.string_dtype(), h5s.create(h5s.SCALAR)
+    kept, held = h5t.py_create(texts, logical=True), h5t.py_create(texts)
     for path, name in names.items():
         group = h5g.create(root, path.encode(), lcpl=links)
-        told = np.array(printable(name), object)  # HDF5's text has no NUL
-        h5a.create(group, b"name", text, one).write(told, mtype=text)
+        told = np.array(printable(name), texts)  # HDF5's text has no NUL
+        h5a.create(group, b"name", kept, one).write(told, mtype=held)
     for path, given in arrays.items():
         array = np.asarray(given, order="C")
         kind, space = h5t.py_create(array.dtype), h5s.create_simple(array.shape)

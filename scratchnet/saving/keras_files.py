@@ -19,10 +19,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from scratchnet import optimizers
 from scratchnet.engines import Array
 from scratchnet.saving import State
 from scratchnet.saving.hdf5 import read_hdf5, write_hdf5
+from scratchnet.support import nadam_product
 from scratchnet.untrusted import MAX_TEXT, ForeignBytesError, parse_json, printable, zip_members
 
 KERAS_VERSION = "3.15.1"
@@ -151,8 +151,7 @@ def _optimizer_variables(optimizer: OptimizerState, parameters: list[Array]) -> 
         for i, array in enumerate(parameters):
             variables += [part[i].reshape(array.shape) for part in parts]
     if kind == "Nadam":
-        product = optimizers.Nadam(beta_1=settings["beta_1"]).product(optimizer.iterations, dtype)
-        variables.append(dtype.type(product))
+        variables.append(nadam_product(settings["beta_1"], optimizer.iterations, dtype))
     return variables
 
 
