@@ -88,16 +88,16 @@ class Network(Part):
         """Put a layer on top. Parameters that exist keep their values."""
         if isinstance(layer, Input):
             if self._stack or self._input_shape:
-                raise ValueError("add: an Input is the first thing in a model, and only that.")
+                raise ValueError("add: configured already: an Input is the first thing in a model.")
             self._input_shape = layer.shape
             return
         if not isinstance(layer, Layer):
-            raise TypeError(f"add: got {layer!r}: expected a layer, such as Dense(10).")
+            raise ValueError(f"add: got {layer!r}: expected a layer, such as Dense(10).")
         taken = {other.name for other in self._stack}
         if layer.in_model or layer.name in taken:
             raise ValueError(
-                f"add: layer {layer.name!r} is in a model already: make a new one, with a name of "
-                "its own."
+                f"add: layer {layer.name!r} is in a model already, where names are unique: make a "
+                "new one, with a name of its own."
             )
         stem = type(layer).__name__.lower()
         names = (stem if n == 0 else f"{stem}_{n}" for n in range(len(taken) + 1))

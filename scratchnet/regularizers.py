@@ -146,7 +146,8 @@ class OrthogonalRegularizer(Regularizer):
         self.factor = non_negative("factor", factor)
         if mode not in ("rows", "columns"):
             raise ValueError(
-                f"Invalid value for argument mode: expected one of 'rows', 'columns', got {mode!r}."
+                "Invalid value for argument `mode`. Expected one of "
+                f'{{"rows", "columns"}}. Received: mode={mode}'
             )
         self.mode = mode
 
@@ -154,7 +155,8 @@ class OrthogonalRegularizer(Regularizer):
         """x by rows, the length of each, and the factor of the sum of products."""
         if x.ndim != 2:
             raise ValueError(
-                f"OrthogonalRegularizer: inputs must have rank=2, got an array of shape {x.shape}."
+                "Inputs to OrthogonalRegularizer must have rank 2. "
+                f"Received: inputs.shape={x.shape}"
             )
         rows = x if self.mode == "rows" else x.T
         length = np.sqrt(np.maximum(np.sum((rows * rows).real, axis=1, keepdims=True), 1e-12))
