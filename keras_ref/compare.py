@@ -21,7 +21,7 @@ import tensorflow as tf
 from scipy import stats
 
 from keras_ref import bridge
-from keras_ref.lockstep import LockstepReport, lockstep
+from keras_ref.lockstep import Lockstep, LockstepReport, lockstep
 from scratchnet import Sequential, models, resuming
 from scratchnet.app import run_training
 from scratchnet.app.run_training import (
@@ -115,7 +115,8 @@ def _side_by_side(
                     )
                 if backup is not None:
                     apart = [value for _, value in drift]
-                    backup.save(_state(model, copy, histories, apart, warm, checked))
+                    told = {"histories": histories, "apart": apart, "warm": warm}
+                    backup.save(_state(model, copy, FORMAT, told | {"checked": checked}))
     except KeyboardInterrupt:
         if finished is None:
             raise
@@ -165,30 +166,35 @@ class Finished:
 FORMAT = "scratchnet comparison 1"
 
 
-def _state(
-    model: Sequential,
-    copy: keras.Sequential,
-    histories: Histories,
-    apart: list[float],
-    warm: dict[str, float],
-    checked: dict[str, Any],
-) -> State:
-    """All that decides the rest of a comparison, after an epoch."""
+def _state(model: Sequential, copy: keras.Sequential, form: str, told: dict[str, Any]) -> State:
+    """All that decides the rest of a comparison, after an epoch, and what is told of it."""
     mine = run_training.snapshot(model)
     theirs = [np.asarray(variable) for variable in (*copy.weights, *copy.optimizer.variables)]
     arrays = {f"ours/{name}": array for name, array in mine.arrays.items()}
     for i, array in enumerate(theirs):
         arrays[f"keras/{i}"] = array if array.dtype.kind == "f" else array.astype(np.float64)
-    told = {"histories": histories, "apart": apart, "warm": warm, "checked": checked}
     config = {name: resuming.encoded(value, arrays, name) for name, value in told.items()}
-    return State({"format": FORMAT, "ours": mine.config, **config}, arrays)
+    return State({"format": form, "ours": mine.config, **config}, arrays)
 
 
 def _restore(
     model: Sequential, copy: keras.Sequential, state: State
 ) -> tuple[Histories, list[float], dict[str, float]]:
     """Make both what they were then: the histories, the distances and the seconds of before."""
+    told = _restored(model, copy, state, FORMAT, ("histories", "apart", "warm"))
+    histories, apart, warm = told
+    if not (isinstance(histories, dict) and isinstance(apart, list) and isinstance(warm, dict)):
+        raise ValueError("it is damaged")
+    return histories, apart, warm
+
+
+def _restored(
+    model: Sequential, copy: keras.Sequential, state: State, form: str, names: tuple[str, ...]
+) -> list[Any]:
+    """Make both what they were then, and say what was told by these names."""
     config, arrays = state
+    if config["format"] != form:
+        raise ValueError(f"its format is {config['format']!r:.40}, expected {form!r}")
     own = {n.removeprefix("ours/"): a for n, a in arrays.items() if n.startswith("ours/")}
     before = models.model_of(State(config["ours"], own))
     model.theta[...] = before.theta
@@ -199,11 +205,25 @@ def _restore(
     model.rng.bit_generator.state = before.rng.bit_generator.state
     for i, variable in enumerate((*copy.weights, *copy.optimizer.variables)):
         variable.assign(arrays[f"keras/{i}"].astype(variable.dtype))
-    told = (resuming.decoded(config[name], arrays) for name in ("histories", "apart", "warm"))
-    histories, apart, warm = told
-    if not (isinstance(histories, dict) and isinstance(apart, list) and isinstance(warm, dict)):
-        raise ValueError("it is damaged")
-    return histories, apart, warm
+    return [resuming.decoded(config[name], arrays) for name in names]
+
+
+PROOF = "scratchnet proof 1"
+
+
+def _begun(both: Lockstep, backup: BackupAndRestore | None) -> float:
+    """Go on with a proof that was cut off, if there is one: the seconds that it took before."""
+    state = None if backup is None else backup.load()
+    if backup is None or state is None:
+        return 0.0
+    names, report = ("steps", "drift", "largest", "seconds"), both.report
+    try:
+        steps, drift, largest, seconds = _restored(both.model, both.copy, state, PROOF, names)
+        report.steps, report.largest = int(steps), dict(largest)
+        report.drift = [(int(step), float(apart)) for step, apart in drift]
+        return float(seconds)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise backup.error(f"can't be gone on from: {error or 'it is damaged'}") from error
 
 
 def prove(
@@ -211,20 +231,31 @@ def prove(
     settings: RunSettings,
     progress: ProgressListener | None = None,
     save_epoch: SaveEpoch | None = None,
+    backup: BackupAndRestore | None = None,
 ) -> Outcome:
-    """The whole training in float64, in lockstep; parity is every step and every prediction."""
+    """The whole training in float64, in lockstep; parity is every step and every prediction.
+
+    With a `backup` it goes on after the last epoch that is there, and each epoch is kept.
+    """
     with bridge.floatx("float64"):
-        return _in_lockstep(data, settings, progress or ProgressListener(), save_epoch)
+        return _in_lockstep(data, settings, progress or ProgressListener(), save_epoch, backup)
 
 
 def _in_lockstep(
-    data: Data, settings: RunSettings, progress: ProgressListener, save_epoch: SaveEpoch | None
+    data: Data,
+    settings: RunSettings,
+    progress: ProgressListener,
+    save_epoch: SaveEpoch | None,
+    backup: BackupAndRestore | None,
 ) -> Outcome:
     (x, y), (x_test, y_test) = data
     model = run_training.build_model(settings, data, "float64")
     copy = bridge.twin(model)
     epoch = -(-len(x) // settings.batch_size)
-    progress.begin("float64 lockstep", settings.epochs * epoch)
+    both = Lockstep(model, LIMIT, copy)
+    before = _begun(both, backup)
+    progress.begin("float64 lockstep", settings.epochs * epoch - both.report.steps)
+    start, interrupted = time.perf_counter() - before, False
 
     seen: list[LockstepReport] = []
 
@@ -234,20 +265,19 @@ def _in_lockstep(
         progress.advance()
         if save_epoch is not None and report.steps % epoch == 0:
             save_epoch(model, {"lockstep": thinned(report.drift)})
+        if backup is not None and report.steps % epoch == 0 and report.difference is None:
+            told = {name: getattr(report, name) for name in ("steps", "drift", "largest")}
+            told |= {"drift": np.array(report.drift), "seconds": time.perf_counter() - start}
+            backup.save(_state(model, copy, PROOF, told))
         interrupt.poll()
 
-    start, interrupted = time.perf_counter(), False
     try:
         with Interruptible() as interrupt:
-            report = lockstep(
-                model,
-                x,
-                y,
-                copy=copy,
+            report = both.run(
+                model.batch(x, y, None),
                 epochs=settings.epochs,
                 batch_size=settings.batch_size,
                 rng=model.rng,
-                tolerance=LIMIT,
                 on_step=on_step,
             )
     except KeyboardInterrupt:

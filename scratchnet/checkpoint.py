@@ -23,6 +23,7 @@ from scratchnet.saving import DTYPES, State
 from scratchnet.saving.keras_files import (
     OptimizerState,
     Weights,
+    has_rate,
     read_weights,
     slot_vectors,
 )
@@ -317,9 +318,8 @@ def weights_of(model: Any) -> Weights:
     optimizer = model.optimizer
     held = OptimizerState(
         type(optimizer).__name__,
-        optimizer.name,
+        optimizer.get_config(),
         optimizer.iterations,
-        optimizer.learning_rate if optimizer.schedule is None else optimizer.schedule,
         *slots_of(model),
     )
     return Weights(model.name, layers, held)
@@ -377,9 +377,9 @@ def _load_optimizer(model: Any, variables: list[Array]) -> None:
         for name, array in model.layers[i].params.items()
         if name not in model.layers[i].state
     ]
-    slots = slot_vectors(type(optimizer).__name__, variables[2:], served)
-    scalars = len(variables) >= 2 and not any(v.ndim for v in variables[:2])
-    if slots is None or not scalars or slots.keys() != optimizer.slots.keys():
+    settings = optimizer.get_config()
+    slots = slot_vectors(type(optimizer).__name__, settings, variables, served)
+    if slots is None or slots.keys() != optimizer.slots.keys():
         warnings.warn(
             f"load_weights: the file's state of an optimizer, {len(variables)} arrays, does not "
             f"fit {optimizer.name!r} as it is now and is left out. An optimizer has a state once "
@@ -388,7 +388,8 @@ def _load_optimizer(model: Any, variables: list[Array]) -> None:
         )
         return
     optimizer.iterations = int(variables[0])
-    optimizer.learning_rate = float(variables[1])
+    if has_rate(settings):
+        optimizer.learning_rate = float(variables[1])
     learning.refill(model, places, slots)
 
 

@@ -76,6 +76,22 @@ def same_rank(a: Array, b: Array) -> tuple[Array, Array]:
     return a, b
 
 
+def nadam_product(
+    beta_1: float, t: int, dtype: np.dtype[Any], at: int = 0, product: float = 1.0
+) -> Any:
+    """U_t of Nadam (`optimizers/rules.py`), multiplied up in the order of the steps from U_at on.
+
+    >>> float(nadam_product(0.5, 1, np.dtype("float64")))  # 0.5 (1 - 0.96 / 2)
+    0.26
+    """
+    value, base, beta = dtype.type(product), dtype.type(0.96), dtype.type(beta_1)
+    for step in range(at + 1, t + 1):
+        value = value * beta * (1 - dtype.type(0.5) * base ** dtype.type(step))
+        if not value:  # and so it stays
+            break
+    return value
+
+
 def through_float32(value: float) -> float:
     """The float32 nearest to a Python float: what `tf.cast(value, "float64")` makes of it.
 

@@ -492,7 +492,17 @@ def put(value: Any) -> Callable[[], bytes]:
     return lambda: kernel(lambda group: group.__setitem__("0", value))
 
 
+def swollen(signature: bytes) -> bytes:
+    """A file in which each heap of that kind says that it has 4 GB."""
+    data = hdf5(lambda root: root.attrs.__setitem__("name", "a"))
+    assert signature in data
+    start = data.index(signature) + 8
+    return data[:start] + (2**32 - 2**24).to_bytes(8, "little") + data[start + 8 :]
+
+
 HDF5 = {
+    "a heap of names of 4 GB": (lambda: swollen(b"HEAP"), "a heap in it announces"),
+    "a heap of texts of 4 GB": (lambda: swollen(b"GCOL"), "a heap in it announces"),
     "an array of 4 TB that was never written": (lambda: kernel(huge), "announces"),
     "an array that was never written": (lambda: kernel(never_written), "not in the file"),
     "a virtual array": (lambda: kernel(virtual), "layers/dense/vars/0 is virtual"),

@@ -31,8 +31,11 @@ FLOORS = (
         *("scratchnet.support", "scratchnet.copying", "scratchnet.process"),
         *("scratchnet.datasets", "scratchnet.plots", "scratchnet.saving"),
     ),
-    ("scratchnet.config", "scratchnet.utils", "scratchnet.gradcheck", "scratchnet.registry"),
-    ("scratchnet.checks", "scratchnet.backend"),
+    (
+        *("scratchnet.config", "scratchnet.utils", "scratchnet.gradcheck", "scratchnet.registry"),
+        "scratchnet.saving.keras_files",
+    ),
+    ("scratchnet.checks", "scratchnet.backend", "scratchnet.saving.files"),
     (
         *("scratchnet.activations", "scratchnet.initializers", "scratchnet.objective"),
         *("scratchnet.data_adapters", "scratchnet.regularizers"),

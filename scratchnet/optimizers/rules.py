@@ -12,7 +12,7 @@ import numpy as np
 
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.optimizers.updates import Adam, Optimizer
-from scratchnet.support import through_float32
+from scratchnet.support import nadam_product, through_float32
 
 
 class RMSprop(Optimizer):
@@ -168,10 +168,8 @@ class Nadam(Optimizer):
 
     def product(self, t: int, dtype: np.dtype[Any]) -> Any:
         """U_t, multiplied up in the order of the steps."""
-        at, product = self._product if self._product[0] <= t else (0, 1.0)
-        value, base, beta = dtype.type(product), dtype.type(0.96), dtype.type(self.beta_1)
-        for step in range(at + 1, t + 1):
-            value = value * beta * (1 - dtype.type(0.5) * base ** dtype.type(step))
+        begun = self._product if self._product[0] <= t else (0, 1.0)
+        value = nadam_product(self.beta_1, t, dtype, *begun)
         vars(self)["_product"] = (t, float(value))
         return value
 

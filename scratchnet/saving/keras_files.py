@@ -22,6 +22,7 @@ import numpy as np
 from scratchnet.engines import Array
 from scratchnet.saving import State
 from scratchnet.saving.hdf5 import read_hdf5, write_hdf5
+from scratchnet.support import nadam_product
 from scratchnet.untrusted import MAX_TEXT, ForeignBytesError, parse_json, printable, zip_members
 
 KERAS_VERSION = "3.15.1"
@@ -29,14 +30,22 @@ KERAS_VERSION = "3.15.1"
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
-SLOTS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "Adam": (("momentum", "velocity"), ("velocity_hat",)),
-    "AdamW": (("momentum", "velocity"), ("velocity_hat",)),
-    "SGD": (("momentum",),),
-    "RMSprop": (("velocity",), ("momentum",), ("average_gradient",)),
-    "Adagrad": (("accumulator",),),
+Groups = tuple[tuple[tuple[str, ...], str | None], ...]
+
+SLOTS: dict[str, Groups] = {
+    "Adam": ((("momentum", "velocity"), None), (("velocity_hat",), "amsgrad")),
+    "AdamW": ((("momentum", "velocity"), None), (("velocity_hat",), "amsgrad")),
+    "SGD": ((("momentum",), "momentum"),),
+    "RMSprop": (
+        (("velocity",), None),
+        (("momentum",), "momentum"),
+        (("average_gradient",), "centered"),
+    ),
+    "Adagrad": ((("accumulator",), None),),
+    "Nadam": ((("momentum", "velocity"), None),),
 }
-"""The order of an optimizer's slots in Keras: those of a group in turn for each parameter."""
+"""The order of an optimizer's slots in Keras: those of a group in turn for each parameter, if the
+setting beside it says so."""
 
 
 STATE = {"BatchNormalization": 2, "Normalization": 3}
@@ -62,13 +71,13 @@ class OptimizerState(NamedTuple):
     """An optimizer's numbers; a slot is a vector over the parameters of `layers`, end to end.
 
     Attributes:
+        settings: what its `get_config` says; a schedule of rates may be described or be itself.
         layers: the places of the layers that the optimizer was built for.
     """
 
     kind: str
-    name: str
+    settings: dict[str, Any]
     iterations: int
-    learning_rate: float
     layers: list[int]
     slots: dict[str, Array]
 
@@ -108,7 +117,7 @@ def write_weights(weights: Weights) -> bytes:
             seed = f"{path.removesuffix('vars')}seed_generator/vars"
             names[seed], arrays[f"{seed}/0"] = f"{name}_seed", np.zeros(2, np.int64)
     if weights.optimizer is not None:
-        names["optimizer/vars"] = weights.optimizer.name
+        names["optimizer/vars"] = weights.optimizer.settings["name"]
         parameters = [
             array
             for i in weights.optimizer.layers
@@ -126,26 +135,39 @@ def moved_by(kind: str, arrays: list[Array]) -> list[Array]:
 
 def _optimizer_variables(optimizer: OptimizerState, parameters: list[Array]) -> list[Any]:
     """Everything that Keras's optimizer holds, in its order."""
-    if optimizer.kind not in SLOTS:
+    kind, settings = optimizer.kind, optimizer.settings
+    if kind not in SLOTS:
         raise ValueError(
-            f"optimizer {optimizer.name!r} is a {optimizer.kind}: Keras's files have an order of "
+            f"optimizer {settings['name']!r} is a {kind}: Keras's files have an order of "
             f"slots for {', '.join(SLOTS)}. Save the model under a name that ends in .npz."
         )
     dtype = parameters[0].dtype if parameters else np.dtype("float32")
-    if "average" in optimizer.slots or not isinstance(optimizer.learning_rate, int | float):
-        raise ValueError(
-            f"optimizer {optimizer.name!r} has averages of weights or a schedule, which are not "
-            "written for Keras here. Save the model under a name that ends in .npz."
-        )
-    variables: list[Any] = [np.int64(optimizer.iterations), dtype.type(optimizer.learning_rate)]
+    variables: list[Any] = [np.int64(optimizer.iterations)]
+    if has_rate(settings):
+        variables.append(dtype.type(settings["learning_rate"]))
     ends = np.cumsum([array.size for array in parameters])
-    for group in SLOTS[optimizer.kind]:
-        parts = [
-            np.split(optimizer.slots[name], ends[:-1]) for name in group if name in optimizer.slots
-        ]
+    for group in slot_groups(kind, settings):
+        parts = [np.split(optimizer.slots[name], ends[:-1]) for name in group]
         for i, array in enumerate(parameters):
             variables += [part[i].reshape(array.shape) for part in parts]
+    if kind == "Nadam":
+        variables.append(nadam_product(settings["beta_1"], optimizer.iterations, dtype))
     return variables
+
+
+def has_rate(settings: dict[str, Any]) -> bool:
+    """Whether an optimizer holds its learning rate as a number, which is one of its variables."""
+    return isinstance(settings.get("learning_rate"), int | float)
+
+
+def slot_groups(kind: str, settings: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The slots of an optimizer with these settings, in Keras's order.
+
+    >>> slot_groups("RMSprop", {"momentum": 0.0, "centered": True, "use_ema": True})
+    [('average',), ('velocity',), ('average_gradient',)]
+    """
+    groups: Groups = ((("average",), "use_ema"), *SLOTS.get(kind, ()))
+    return [names for names, setting in groups if setting is None or settings.get(setting)]
 
 
 def read_weights(
@@ -175,22 +197,24 @@ def _numbered(arrays: dict[str, Array], path: str) -> list[Array]:
 
 
 def slot_vectors(
-    kind: str, variables: list[Array], parameters: list[Array]
+    kind: str, settings: dict[str, Any], variables: list[Array], parameters: list[Array]
 ) -> dict[str, Array] | None:
-    """An optimizer's slots from Keras's variables after the first two; None if they don't fit."""
-    order = [name for group in SLOTS.get(kind, ()) for name in group]
-    count = len(variables) // len(parameters) if parameters else 0
-    if len(variables) != count * len(parameters) or count > len(order):
+    """An optimizer's slots from Keras's variables; None if they don't fit."""
+    first = 2 if has_rate(settings) else 1
+    scalars, arrays = variables[:first], variables[first:]
+    if kind == "Nadam":  # the product of its betas follows from the steps
+        scalars, arrays = scalars + arrays[-1:], arrays[:-1]
+    groups = slot_groups(kind, settings)
+    wanted = [array.shape for names in groups for array in parameters for _ in names]
+    if any(s.ndim for s in scalars) or [array.shape for array in arrays] != wanted:
         return None
     slots, at = {}, 0
-    for group in SLOTS.get(kind, ()):
-        names = [name for name in group if name in order[:count]]
+    for names in groups:
+        count = len(names) * len(parameters)
         for k, name in enumerate(names):
-            parts = variables[at + k : at + len(names) * len(parameters) : len(names)]
-            if any(p.shape != a.shape for p, a in zip(parts, parameters, strict=True)):
-                return None
-            slots[name] = np.concatenate([part.ravel() for part in parts])
-        at += len(names) * len(parameters)
+            parts = arrays[at + k : at + count : len(names)]
+            slots[name] = np.concatenate([*(part.ravel() for part in parts)] or [np.zeros(0)])
+        at += count
     return slots
 
 
@@ -239,9 +263,8 @@ def _weights(state: State, kinds: list[str]) -> Weights:
     slots = {name: arrays[f"slots/{i}"] for i, name in enumerate(config["slots"])}
     held = OptimizerState(
         optimizer["class_name"],
-        optimizer["config"]["name"],
+        optimizer["config"],
         config["iterations"],
-        optimizer["config"]["learning_rate"],
         config["slot_layers"],
         slots,
     )
@@ -380,25 +403,25 @@ def _resumed(
     arrays: dict[str, Array],
 ) -> dict[str, Any]:
     """What the optimizer's variables say; those that fit nothing go back into `arrays`."""
-    if any(variable.ndim for variable in variables[:2]) or len(variables) < 2:
-        arrays |= {f"optimizer/vars/{i}": array for i, array in enumerate(variables)}
-        return {}
-    settings = optimizer.get("config")
-    if isinstance(settings, dict) and isinstance(settings.get("learning_rate"), int | float):
-        # The config says 0.01 and the variable 0.009999999776482582: the same number in float32.
-        rate = variables[1]
-        if rate != rate.dtype.type(settings["learning_rate"]):
-            settings["learning_rate"] = float(rate)
-    kind = optimizer.get("class_name")
-    for served in places if isinstance(kind, str) else []:
+    kind, settings = str(optimizer.get("class_name")), optimizer.get("config")
+    settings = settings if isinstance(settings, dict) else {}
+    for served in places:
         parameters = [array for i in served for array in layers[i]]
-        slots = slot_vectors(str(kind), variables[2:], parameters)
-        if slots is not None:
-            moved |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
-            named = {"slots": list(slots), "slot_layers": served}
-            return {"iterations": int(variables[0]), **named}
-    arrays |= {f"optimizer/vars/{i}": a for i, a in enumerate(variables[2:], 2)}
-    return {"iterations": int(variables[0])}
+        slots = slot_vectors(kind, settings, variables, parameters)
+        if slots is None:
+            continue
+        if has_rate(settings):
+            # The config says 0.01 and the variable 0.009999999776482582: the same in float32.
+            rate = variables[1]
+            if rate != rate.dtype.type(settings["learning_rate"]):
+                settings["learning_rate"] = float(rate)
+        moved |= {f"slots/{i}": slot for i, slot in enumerate(slots.values())}
+        named = {"slots": list(slots), "slot_layers": served}
+        return {"iterations": int(variables[0]), **named}
+    if variables[0].ndim == 0 and len(variables) <= 1 + has_rate(settings):  # it has not stepped
+        return {"iterations": int(variables[0])}
+    arrays |= {f"optimizer/vars/{i}": array for i, array in enumerate(variables)}
+    return {}
 
 
 def _served(described: dict[str, Any], filled: list[int]) -> list[list[int]]:

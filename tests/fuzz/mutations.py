@@ -157,6 +157,8 @@ def zip_archive(inner: dict[str, Mutation]) -> Mutation:
                 members = [(info.filename, archive.read(info)) for info in archive.infolist()]
         except Exception:  # damaged by an earlier mutation
             return blind(data, rng)
+        if not members:
+            return blind(data, rng)
         kind = int(rng.integers(8))
         at = int(rng.integers(len(members)))
         # The one that says what the others are, as often as all others.

@@ -75,3 +75,36 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path):
             folder.resumed = True
             with pytest.raises(SavedStateError, match=r"checkpoint\.npz"):
                 compare.compare(data(), SETTINGS, backup=RunCheckpoints(folder))
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_proof_ends_as_if_nothing_had_happened(cut, tmp_path):
+    def told(outcome):
+        numbers = {k: v for k, v in outcome.result["lockstep"].items() if k != "seconds"}
+        scores = {name: found.outputs.tobytes() for name, found in outcome.scores.items()}
+        return outcome.model.theta.tobytes(), numbers, scores, outcome.drifts
+
+    wanted = compare.prove(data(), SETTINGS)
+    assert wanted.result["parity"]
+    written = []
+    with RunFolder(tmp_path / "a", "proof", {}) as folder:
+        kept = RunCheckpoints(folder)
+
+        def save(state):
+            RunCheckpoints.save(kept, state)
+            written.append(state)
+            if len(written) == cut:
+                raise CutOffError
+
+        kept.save = save
+        with pytest.raises(CutOffError):
+            compare.prove(data(), SETTINGS, save_epoch=folder.save_epoch, backup=kept)
+    with RunFolder(tmp_path / "a", "proof", {}, resumed=True) as folder:
+        kept = RunCheckpoints(folder)
+        outcome = compare.prove(data(), SETTINGS, save_epoch=folder.save_epoch, backup=kept)
+        assert told(outcome) == told(wanted)
+        saving.save(folder.checkpoint, written[0]._replace(config={"format": compare.FORMAT}))
+        with pytest.raises(
+            SavedStateError, match=r"checkpoint\.npz.*expected 'scratchnet proof 1'"
+        ):
+            compare.prove(data(), SETTINGS, backup=kept)

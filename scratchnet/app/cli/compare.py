@@ -73,7 +73,9 @@ def compare(
     _check(float64, no_keras, unscaled, lacking)
     screen = Screen(quiet, verbose)
     if resume is not None:
-        task = training.resumed_task(ctx, resume, ("compare",), data, quiet, checkpoint_every)
+        kinds = ("proof",) if float64 else ("compare", "proof")
+        task = training.resumed_task(ctx, resume, kinds, data, quiet, checkpoint_every)
+        float64 = task.kind == "proof"
         alone = task.resumed is not None and task.resumed.alone
         if lacking and not alone:
             raise UserError(f"{resume} was begun beside Keras, which is not installed: {INSTALL}")

@@ -22,6 +22,7 @@ from scratchnet.app.cli.errors import UserError
 from scratchnet.app.cli.screen import Screen, say
 from scratchnet.app.environment import environment
 from scratchnet.app.run_folder import (
+    COMMANDS,
     PICTURES,
     InUseError,
     Resumable,
@@ -93,8 +94,6 @@ def _with_checkpoints(
 ) -> Callable[..., Outcome]:
     """The training, which keeps checkpoints and goes on from one if it can."""
     folder.keeps = task.checkpoint_every is not None or task.resumed is not None
-    if task.kind == "proof":
-        return train
     kept = RunCheckpoints(folder, task.checkpoint_every)
     if train is not train_solo:
         return partial(train, backup=kept)
@@ -141,7 +140,10 @@ def resumed_task(
     )
 
 
-FREE = ("resume", "data", "engine", "threads", "as_json", "quiet", "verbose", "checkpoint_every")
+FREE = (
+    *("resume", "data", "engine", "threads", "as_json", "quiet", "verbose", "checkpoint_every"),
+    "float64",
+)
 """Options that may be given with --resume."""
 
 
@@ -211,7 +213,7 @@ def _kept(folder: RunFolder, said: str) -> str:
         where = f"{folder.path} is as it was" if replaces else "there is nothing to keep"
         return f"Interrupted before the first epoch was through: {where}."
     if folder.checkpoint.is_file():
-        command = f"scratchnet {folder.kind} --resume {folder.path}"
+        command = f"scratchnet {COMMANDS[folder.kind]} --resume {folder.path}"
         return f"Interrupted after {folder.epochs} epochs: go on with `{command}`."
     return f"Interrupted: the {folder.epochs} finished epochs are kept in {folder.path}."
 
