@@ -24,6 +24,9 @@ SECONDS = 5.0
 STARTING, BUSY = 60.0, 2.0
 """Seconds for our own imports, which take one; and what a function gets of what they took."""
 
+COMPILING = 6.0
+"""So many times longer may an exercise of speed take, which is compiled."""
+
 STACK = ("forward", "backward", "train_step")
 """What calls the functions before it."""
 
@@ -41,19 +44,30 @@ def check(path: Path, asked: list[str], seconds: float = SECONDS) -> dict[str, M
     marks: dict[str, Mark] = {}
     while len(marks) < len(names):
         had = len(marks)
-        left = names[len(marks) :]
+        left = alone_if_timed(names[len(marks) :])
         borrowed = [name for name, found in marks.items() if found.state != "passed"]
-        events, why = _process(path, left, borrowed, seconds)
+        patience = COMPILING * seconds if EXERCISES[left[0]].timed else seconds
+        events, why = _process(path, left, borrowed, patience)
         for event in events:
             if "end" in event:
                 marks[event["end"]] = Mark(event["state"], event["lines"])
         if not any("loaded" in event for event in events):
             told = Mark("wrong", [f"the file can't be loaded: {why or 'it ends the process.'}"])
             return {name: marks.get(name, told) for name in names if name in asked}
-        if len(marks) < len(names) and (why or len(marks) == had):
+        if len(marks) < had + len(left) and (why or len(marks) == had):
             # A process that ends with status 0 and no mark was ended by the learner's code too.
             marks[names[len(marks)]] = Mark("wrong", [why or "it ends the whole process."])
     return {name: marks[name] for name in names if name in asked}
+
+
+def alone_if_timed(names: list[str]) -> list[str]:
+    """The names that one process marks: what is timed has one to itself.
+
+    >>> alone_if_timed(["dense", "dense_step", "relu"]), alone_if_timed(["dense_step", "relu"])
+    (['dense'], ['dense_step'])
+    """
+    first = next((k for k, name in enumerate(names) if EXERCISES[name].timed), len(names))
+    return names[: max(first, 1)]
 
 
 def _process(
