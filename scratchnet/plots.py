@@ -372,19 +372,8 @@ def histograms(
     low, high = np.percentile(together, [0.1, 99.9])
     room = 0.03 * (high - low) or 0.5
     edges = np.linspace(low - room, high + room, bins + 1)
-    middles = (edges[1:] + edges[:-1]) / 2
     counts = [np.histogram(values, edges)[0] for values in spread]
-    shades = _shades(len(names))
-    for place, (count, values) in enumerate(zip(counts, flat, strict=True)):
-        floor, layer = -place, 2 * place
-        ridge = floor + 1.8 * count / (count.max() or 1)
-        ax.fill_between(middles, floor, ridge, color=shades[place], lw=0, zorder=2 + layer)
-        ax.plot(middles, ridge, color="white", lw=1, zorder=3 + layer)
-        if len(values) and (zeros := float(np.mean(values == 0))):
-            share = f"{zeros:.0%} zero" if zeros >= 0.005 else "<1% zero"
-            ax.annotate(
-                share, (1.01, floor), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
-            )
+    _draw_ridges(ax, edges, counts, flat)
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0.5 - len(names), 2))
     ax.set_yticks([-place for place in range(len(names))], [f"{name:g}" for name in names])
     if log:
@@ -396,6 +385,22 @@ def histograms(
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return ax
+
+
+def _draw_ridges(ax: Axes, edges: Any, counts: Sequence[Any], flat: Sequence[Any]) -> None:
+    """A ridge for each moment, and at its end the share of zeros that are not in it."""
+    middles = (edges[1:] + edges[:-1]) / 2
+    shades = _shades(len(counts))
+    for place, (count, values) in enumerate(zip(counts, flat, strict=True)):
+        floor, layer = -place, 2 * place
+        ridge = floor + 1.8 * count / (count.max() or 1)
+        ax.fill_between(middles, floor, ridge, color=shades[place], lw=0, zorder=2 + layer)
+        ax.plot(middles, ridge, color="white", lw=1, zorder=3 + layer)
+        if len(values) and (zeros := float(np.mean(values == 0))):
+            share = f"{zeros:.0%} zero" if zeros >= 0.005 else "<1% zero"
+            ax.annotate(
+                share, (1.01, floor), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
+            )
 
 
 def gradient_flow(
@@ -444,6 +449,187 @@ def gradient_flow(
     ax.set(yscale="log", xlabel="step", ylabel="|gradient|: mean solid, largest dashed")
     ax.legend(frameon=False)
     return _quiet(ax)
+
+
+def paired_differences(
+    differences: Mapping[str, Any],
+    *,
+    margin: float | None = None,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Differences between pairs, a row of dots for each comparison, with their mean and interval.
+
+    Args:
+        differences: for each comparison's name one number a pair, such as percentage points.
+        margin: within which two are called equivalent: dotted lines on both sides of 0.
+        intervals: of the means, by the same names; a bar through the mean.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = paired_differences({"a - b": [0.1, -0.2, 0.0]}, margin=0.15, ax=Figure().subplots())
+    >>> ax.get_xlabel()
+    'difference, percentage points'
+    """
+    ax = _axes(ax, 6, 0.9 + 0.6 * len(differences))
+    ax.axvline(0, color=GREY, lw=1)
+    for side in (-1, 1) if margin is not None else ():
+        ax.axvline(side * (margin or 0), color=INK, ls=":", lw=1.2)
+    for place, (name, given) in enumerate(differences.items()):
+        d, colour = np.asarray(given, float), RUNS[place % len(RUNS)]
+        ax.plot(d, -place + 0.22 + 0.12 * _spread(len(d)), "o", ms=3.5, color=colour, alpha=0.6)
+        low, high = (intervals or {}).get(name, (d.mean(), d.mean()))
+        ax.plot([low, high], [-place - 0.12] * 2, color=INK, lw=2, solid_capstyle="butt")
+        ax.plot(d.mean(), -place - 0.12, "D", ms=6, color=colour, markeredgecolor=INK)
+    ax.set_yticks([-place for place in range(len(differences))], list(differences))
+    ax.set(ylim=(0.6 - len(differences), 0.6), xlabel="difference, percentage points")
+    return _quiet(ax)
+
+
+def _spread(number: int) -> Any:
+    """Places in (-1, 1) that keep dots apart: the golden ratio's, the same for the same number."""
+    return 2 * (np.arange(1, number + 1) * 0.6180339887498949 % 1) - 1
+
+
+def raincloud(groups: Mapping[str, Any], *, label: str = "", ax: Axes | None = None) -> Axes:
+    """How values spread in each group: a cloud of their density, a box of quartiles, every value.
+
+    The whiskers go to the least and the most. A group without spread has no cloud.
+
+    Args:
+        groups: for each name its values, one at least.
+        label: what the values are, for their axis.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = raincloud({"ours": [1.0, 2.0, 4.0]}, label="seconds", ax=Figure().subplots())
+    >>> ax.get_xlabel(), len(ax.collections)
+    ('seconds', 1)
+    """
+    from scipy.stats import gaussian_kde
+
+    ax = _axes(ax, 6, 0.9 + 0.8 * len(groups))
+    for place, (_, given) in enumerate(groups.items()):
+        values, colour = np.sort(np.asarray(given, float)), RUNS[place % len(RUNS)]
+        if len(values) > 2 and np.ptp(values) > 0:
+            room = 0.15 * np.ptp(values)
+            grid = np.linspace(values[0] - room, values[-1] + room, 120)
+            density = gaussian_kde(values)(grid)
+            top = -place + 0.12 + 0.36 * density / density.max()
+            ax.fill_between(grid, -place + 0.12, top, color=colour, alpha=0.45, lw=0)
+        low, first, middle, third, high = np.percentile(values, [0, 25, 50, 75, 100])
+        ax.plot([low, high], [-place] * 2, color=INK, lw=1)
+        ax.plot([first, third], [-place] * 2, color=colour, lw=7, solid_capstyle="butt")
+        ax.plot(middle, -place, "|", color=INK, ms=9, mew=2)
+        ax.plot(
+            values, -place - 0.24 + 0.1 * _spread(len(values)), "o", ms=3, color=colour, alpha=0.6
+        )
+    ax.set_yticks([-place for place in range(len(groups))], list(groups))
+    ax.set(ylim=(0.6 - len(groups), 0.6), xlabel=label)
+    return _quiet(ax)
+
+
+def learning_bands(
+    groups: Mapping[str, Any],
+    *,
+    label: str = "test accuracy",
+    target: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Many learning curves at once: for each group the median and the band of nine runs in ten.
+
+    Args:
+        groups: for each name its curves (runs, epochs).
+        target: a line to be reached.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = learning_bands({"ours": [[0.9, 0.95], [0.92, 0.96]]}, ax=Figure().subplots())
+    >>> ax.get_lines()[0].get_ydata().round(3).tolist()
+    [0.91, 0.955]
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    ax = _axes(ax, 6, 4)
+    for place, (name, given) in enumerate(groups.items()):
+        curves, colour = np.asarray(given, float), RUNS[place % len(RUNS)]
+        low, middle, high = np.percentile(curves, [5, 50, 95], axis=0)
+        epochs = np.arange(1, curves.shape[1] + 1)
+        style: dict[str, Any] = {
+            "marker": "os^vDP"[place % 6],
+            "ms": 4,
+            "ls": "--" if place % 2 else "-",
+        }
+        ax.plot(epochs, middle, color=colour, lw=1.6, label=name, **style)
+        ax.fill_between(epochs, low, high, color=colour, alpha=0.2, lw=0)
+    if target is not None:
+        ax.axhline(target, color=INK, ls=":", lw=1.2)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel=label)
+    ax.legend(frameon=False)
+    return _quiet(ax)
+
+
+def survival(
+    curves: Mapping[str, tuple[Any, Any]], *, label: str = "epochs", ax: Axes | None = None
+) -> Axes:
+    """The share of runs that have not arrived yet, over time: one staircase a group.
+
+    Args:
+        curves: for each name times and shares, (m,) each, as a Kaplan-Meier estimate has them.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = survival({"ours": ([0, 3, 5], [1.0, 0.5, 0.0])}, ax=Figure().subplots())
+    >>> ax.get_ylabel()
+    'runs not there yet'
+    """
+    ax = _axes(ax, 6, 4)
+    for place, (name, (times, shares)) in enumerate(curves.items()):
+        style = "--" if place % 2 else "-"
+        colour = RUNS[place % len(RUNS)]
+        ax.step(times, shares, style, where="post", color=colour, lw=1.8, label=name)
+    ax.set(xlabel=label, ylabel="runs not there yet", ylim=(-0.03, 1.03))
+    ax.legend(frameon=False)
+    return _quiet(ax)
+
+
+def heat_map(
+    values: Any,
+    rows: Sequence[Any],
+    columns: Sequence[Any],
+    *,
+    row_label: str = "",
+    column_label: str = "",
+    label: str = "",
+    form: str = ".2f",
+    ax: Axes | None = None,
+) -> Axes:
+    """A number for each combination of two settings, (R, C), in colour and in figures; NaN is none.
+
+    Raises:
+        ValueError: where `values` is not one number for each row and column.
+
+    >>> from matplotlib.figure import Figure
+    >>> ax = heat_map([[97.1, 97.3]], ["adam"], [32, 64], ax=Figure().subplots())
+    >>> [text.get_text() for text in ax.texts]
+    ['97.10', '97.30']
+    """
+    field = np.asarray(values, float)
+    if field.shape != (len(rows), len(columns)):
+        raise ValueError(
+            f"values have shape {field.shape}: expected ({len(rows)}, {len(columns)}), a number "
+            "for each row and column."
+        )
+    ax = _axes(ax, 1.6 + 0.8 * len(columns), 1.2 + 0.5 * len(rows))
+    shown = ax.imshow(field, cmap="cividis", aspect="auto")
+    low, high = shown.get_clim()
+    for (row, column), value in np.ndenumerate(field):
+        if np.isfinite(value):
+            colour = "white" if value < low + 0.55 * (high - low) else "black"
+            text = f"{value:{form}}"
+            ax.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    ax.set_xticks(range(len(columns)), [str(column) for column in columns])
+    ax.set_yticks(range(len(rows)), [str(row) for row in rows])
+    ax.set(xlabel=column_label, ylabel=row_label)
+    ax.figure.colorbar(shown, ax=ax, label=label)
+    return ax
 
 
 def _moments(moments: Sequence[Any], steps: Sequence[float] | None) -> list[float]:

@@ -202,6 +202,24 @@ def replay(
     return model, moments, each * settings.epochs
 
 
+def _saved_and_twin(
+    run: SavedRun,
+    settings: run_training.RunSettings,
+    data: Data,
+    dtype: str,
+    engine: Engine | None,
+) -> tuple[Sequential, Sequential]:
+    """The run's model, and an untrained one of the same shapes that looks at the steps."""
+    saved = run.model(data[0][0].shape[1:])
+    twin = run_training.build_model(replace(settings, engine="reference"), data, dtype, engine)
+    if [a.shape for a in saved.weights] != [a.shape for a in twin.weights]:
+        raise ExplainError(
+            f"{run.path} holds another network than `scratchnet train` makes, which is the only "
+            "one that can be replayed. Train a run with it."
+        )
+    return saved, twin
+
+
 def dissect(
     run: SavedRun,
     data: Data,
@@ -213,7 +231,7 @@ def dissect(
     """Replay the run, and look at some of its steps.
 
     Args:
-        data: what the run was trained on; of anything else the page says that it is not.
+        data: what the run was given, without copies; else the page says that it is another.
         image: take this test image alone as the batch, instead of the run's own batches.
         keras: gives Keras's tensors for a step, such as `keras_ref.step_tensors.tensors`.
         own: a learner's functions, which compute, and whose lines are shown.
@@ -221,22 +239,15 @@ def dissect(
     Raises:
         ExplainError: for an image that the test set has not, or another network than this one.
     """
-    progress, settings, dtype = (
-        progress or run_training.ProgressListener(),
-        settings_of(run),
-        run.about["settings"]["dtype"],
-    )
+    progress = progress or run_training.ProgressListener()
+    settings, dtype = settings_of(run), run.about["settings"]["dtype"]
+    data = run_training.augmented(data, settings, progress)
     (x, y), (x_test, y_test) = data
     if image is not None and not 0 <= image < len(x_test):
         raise ExplainError(f"image {image}: expected one of the {len(x_test)} test images, from 0.")
-    saved, steps = run.model(x.shape[1:]), []
     engine, file = (None, None) if own is None else (own.engine, own.path)
-    twin = run_training.build_model(replace(settings, engine="reference"), data, dtype, engine)
-    if [a.shape for a in saved.weights] != [a.shape for a in twin.weights]:
-        raise ExplainError(
-            f"{run.path} holds another network than `scratchnet train` makes, which is the only "
-            "one that can be replayed. Train a run with it."
-        )
+    saved, twin = _saved_and_twin(run, settings, data, dtype, engine)
+    steps = []
     progress.begin("replaying the run", 2)
     model, moments, last = replay(settings, data, dtype, {0, *STEPS}, engine)
     progress.advance()

@@ -82,6 +82,7 @@ SETTINGS = {
     "scaled": bool,
     "engine": Maybe(OneOf(("auto", "reference", "compiled"))),
     "threads": Maybe(Whole(1)),
+    "augment?": Whole(0),
     "limit": Maybe(Whole(1)),
     "dtype": OneOf(("float32", "float64")),
 }

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.training as training
 from scratchnet import atomic, models
 from scratchnet.app import run_training
-from scratchnet.app.cli import inputs, training
 from scratchnet.app.cli.errors import DIFFERS, UserError
 from scratchnet.app.cli.screen import Screen, print_line, say
 from scratchnet.app.pages import certificate_page

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
 from scratchnet import atomic
 from scratchnet.app import run_folder
-from scratchnet.app.cli import inputs, options
 from scratchnet.app.cli.errors import UserError
 from scratchnet.app.cli.screen import Screen, say, without_chatter
 from scratchnet.app.course import running

@@ -43,6 +43,15 @@ Limit = Annotated[
 Unscaled = Annotated[
     bool, typer.Option("--unscaled", help="Raw pixels, 0 to 255, as the old script has them.")
 ]
+Augment = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=20,
+        metavar="N",
+        help="Train on N distorted copies of each image too: turned, slanted, scaled, shifted.",
+    ),
+]
 Engine = Annotated[
     EngineName, typer.Option(metavar="NAME", help="auto, reference or compiled: what computes.")
 ]

@@ -20,6 +20,7 @@ from scratchnet.app import pages
 from scratchnet.app.pages.highlighting import highlighted
 from scratchnet.app.run_folder import SavedRun
 from scratchnet.app.run_training import OURS
+from scratchnet.app.text import trained
 from scratchnet.app.tracing import whole_file
 from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
@@ -68,11 +69,9 @@ def html(run: SavedRun, command: Sequence[str] | None = None, own: str | None = 
 def texts(model: Sequential, result: Mapping[str, Any]) -> dict[str, str]:
     """What the page says about this model beyond its numbers."""
     stack = ", ".join(_layer_text(layer) for layer in model.layers)
-    settings, data = result.get("settings", {}), result.get("data", {})
     about = f"The network is {stack}: {model.count_params():,} parameters"
-    epochs = result.get("epochs") or settings.get("epochs")
-    if epochs and "name" in data:
-        about += f", trained for {epochs} epoch{'s' * (epochs > 1)} on {data['name']}"
+    if told := trained(result, result.get("epochs")):
+        about += f", {told}"
     if "test_accuracy" in result.get(OURS, {}):
         about += f", {result[OURS]['test_accuracy']:.2%} right on its test images"
     objective = Objective(model.loss, model.layers[-1].activation)
