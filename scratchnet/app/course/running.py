@@ -46,8 +46,8 @@ def check(path: Path, asked: list[str], seconds: float = SECONDS) -> dict[str, M
         had = len(marks)
         left = alone_if_timed(names[len(marks) :])
         borrowed = [name for name, found in marks.items() if found.state != "passed"]
-        patience = COMPILING * seconds if EXERCISES[left[0]].timed else seconds
-        events, why = _process(path, left, borrowed, patience)
+        times = COMPILING if EXERCISES[left[0]].timed else 1.0
+        events, why = _process(path, left, borrowed, seconds, times)
         for event in events:
             if "end" in event:
                 marks[event["end"]] = Mark(event["state"], event["lines"])
@@ -71,7 +71,7 @@ def alone_if_timed(names: list[str]) -> list[str]:
 
 
 def _process(
-    path: Path, names: list[str], borrowed: list[str], seconds: float
+    path: Path, names: list[str], borrowed: list[str], seconds: float, times: float
 ) -> tuple[list[dict[str, Any]], str]:
     """What one process said, and why it ended early, or ""."""
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +80,7 @@ def _process(
         room = [str(path.resolve()), str(said), ",".join(names), ",".join(borrowed)]
         process = start("scratchnet.app.course.sheet", room)
         try:
-            why = _watched(process, said, seconds)
+            why = _watched(process, said, seconds, times)
         finally:
             process.kill()
             process.wait()
@@ -101,7 +101,7 @@ def start(module: str, arguments: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float) -> str:
+def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float, times: float) -> str:
     """Why the process ended early, or ""; each line that it writes gives it more time."""
     size, since, limit = 0, time.monotonic(), STARTING
     while process.poll() is None:
@@ -110,7 +110,7 @@ def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float) -> st
         size = said.stat().st_size
         if size != before:
             if not before:  # our own imports are done; how long they took tells how busy it is here
-                limit = max(seconds, BUSY * (now - since))
+                limit = times * max(seconds, BUSY * (now - since))
             since = now
         elif now - since > limit:
             return f"no answer in {limit:.2g} seconds: an endless loop?"
