@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from scratchnet.app import pictures
 from scratchnet.app.cli import app
-from scratchnet.app.course import proving, running, writing
+from scratchnet.app.course import proving, running, shapes, stopwatch, writing
 from scratchnet.app.course.exercises import EXERCISES, IN_ORDER
 from scratchnet.app.course.marking import mark
 from scratchnet.app.course.planting import variants
+from scratchnet.app.pages import report_page
 from scratchnet.engines import Engine, own_engine, reference
 from scratchnet.layers import Dense, Input
 from scratchnet.sequential import Sequential
@@ -186,16 +188,18 @@ def test_hostile_code_is_told_in_a_line_and_the_others_are_marked(tmp_path, word
 
 
 def solved():
-    parts = [HEAD]
-    for name, exercise in EXERCISES.items():
-        text = inspect.getsource(exercise.right)
-        parts.append(text.replace(f"def {exercise.right.__name__}(", f"def {name}(", 1))
-    return "\n\n".join(parts)
+    """The file of `course start` with every solution pasted in as it is shown."""
+    text = writing.whole_file()
+    for exercise in EXERCISES.values():
+        text = text.replace(writing.stub(exercise), writing.solution(exercise))
+    return text
 
 
 def test_the_reference_passes_everything_and_is_proved(tmp_path):
-    found = marked(tmp_path, solved(), list(EXERCISES))
-    assert {name for name, one in found.items() if one.state == "passed"} == set(EXERCISES)
+    (tmp_path / "network.py").write_text(solved())
+    found = running.check(tmp_path / "network.py", list(EXERCISES))
+    untimed = {name for name in EXERCISES if not EXERCISES[name].timed}
+    assert untimed <= {name for name, one in found.items() if one.state == "passed"}
     proved = proving.proof(tmp_path / "network.py", tmp_path, quick=True, epochs=1)
     assert proved["holds"], proved
     assert proved["network"]["steps"] == proved["stack"]["steps"] == 45
@@ -278,7 +282,10 @@ def proved(tmp_path_factory):
     """A learner's folder after `course prove`; two functions are written in another way."""
     folder = tmp_path_factory.mktemp("learner")
     (folder / "network.py").write_text(solved() + "\n\n" + "\n\n".join(OTHERWISE.values()))
-    done = command("course", "prove", folder, "--quick", "--epochs", "1", "--no-keras")
+    with pytest.MonkeyPatch.context() as patch:  # pictures and page take longer than the proof
+        patch.setattr(pictures, "draw", lambda *_: [])
+        patch.setattr(report_page, "write_report", lambda *_: None)
+        done = command("course", "prove", folder, "--quick", "--epochs", "1", "--no-keras")
     assert done.exit_code == 0, done.output
     return folder
 
@@ -335,3 +342,82 @@ def test_other_orders_of_sums_are_within_the_bound_and_a_small_fault_is_not():
     assert proving.apart(theta + 1e-11, theta) > proving.LARGEST
     assert proving.apart(theta + 1e-11, theta, lambda: 100.0) <= proving.LARGEST
     assert proving.apart(theta * np.nan, theta) == float("inf")
+
+
+# --- the exercise of speed, and the pictures ------------------------------------------------------
+
+SLOW = """
+def dense_step(d, x, w, m, v, alpha, a, b, eps):
+    g = sum(np.outer(p, q) for p, q in zip(x, d))
+    m += a * (g - m)
+    v += b * (g**2 - v)
+    w -= alpha * m / (np.sqrt(v) + eps)
+"""
+
+
+def test_code_that_is_faster_passes_and_code_that_is_slower_does_not(tmp_path):
+    text = writing.solution(EXERCISES["dense_step"])
+    for _ in range(3):  # a median may be unlucky on a machine that others use too
+        found = marked(tmp_path, text, ["dense_step", "relu"])
+        if found["dense_step"].state == "passed":
+            break
+    assert found["dense_step"].state == "passed", found["dense_step"].lines
+    assert "times as fast" in found["dense_step"].lines[0] and found["relu"].state == "to write"
+    found = marked(tmp_path, SLOW, ["dense_step"])["dense_step"]
+    assert found.state == "wrong" and "not faster" in found.lines[0]
+
+
+def test_speed_does_not_excuse_wrong_numbers():
+    def nearly(dZ, X, W, m, v, *numbers):
+        EXERCISES["dense_step"].right(dZ, X, W, m, v, *numbers)
+        W *= 1 + 2e-6
+
+    assert stopwatch.apart(EXERCISES["dense_step"].right) == ""
+    assert "float32 W[" in stopwatch.apart(nearly)
+    # Another order of the sum over the batch is within the bound.
+    assert stopwatch.apart(lambda dZ, X, *others: nearly_right(dZ[::-1], X[::-1], *others)) == ""
+
+
+def nearly_right(dZ, X, *others):
+    EXERCISES["dense_step"].right(np.ascontiguousarray(dZ), np.ascontiguousarray(X), *others)
+
+
+@pytest.mark.parametrize("name", shapes.PICTURES)
+def test_the_pictures_show_the_shapes_of_the_contract(name):
+    """Each letter of an axis is the same number in all arrays of a case."""
+    exercise = EXERCISES[name]
+    drawn = {}
+    for equation in shapes.PICTURES[name]:
+        drawn |= shapes.arrays(equation)
+    checked = 0
+    for case in exercise.cases():
+        known = dict(zip(exercise.parameters, case, strict=True))
+        found = {n: known[n] for n in drawn if isinstance(known.get(n), np.ndarray)}
+        for n in drawn:
+            if n.endswith(".T") and isinstance(known.get(n[:-2]), np.ndarray):
+                found[n] = known[n[:-2]].T
+        returned = exercise.right(*case)
+        pairs = dict(
+            zip(
+                exercise.returns,
+                [returned] if len(exercise.returns) == 1 else returned or [],
+                strict=False,
+            )
+        )
+        found |= {n: pairs[n] for n in drawn if isinstance(pairs.get(n), np.ndarray)}
+        sizes = {}
+        for n, array in found.items():
+            assert len(drawn[n]) == array.ndim, n
+            for axis, size in zip(drawn[n], array.shape, strict=True):
+                assert sizes.setdefault(axis, size) == size, (n, axis)
+                checked += 1
+    assert checked or name in ("forward", "backward", "train_step")
+
+
+def test_the_readme_of_the_folder_draws_every_exercise(tmp_path):
+    writing.start(tmp_path / "mine")
+    text = (tmp_path / "mine" / "README.md").read_text()
+    assert set(EXERCISES) - set(shapes.PICTURES) == {"step_size"}  # numbers alone
+    for equations in shapes.PICTURES.values():
+        assert all(shapes.picture(equation) in text for equation in equations)
+    assert max(map(len, text.splitlines())) <= 120

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from scratchnet.app.course import stopwatch
 from scratchnet.app.course.exercises import Arguments, Exercise
 from scratchnet.app.course.planting import fitted, variants
 from scratchnet.engines import Array
@@ -151,11 +152,24 @@ def mark(exercise: Exercise, function: Any) -> Mark:
         if first is None and not same(right, got, TOLERANCE):
             first = k
     if first is None:
-        return Mark("passed", [])
+        return _timed(function) if exercise.timed else Mark("passed", [])
     evidence = [Evidence(right, got, {}) for (_, right), got in zip(rights, wrongs, strict=False)]
     right, got = rights[first][1], wrongs[first]
     lines = [*_inputs(exercise, cases[first]), *table(right, got), *_broken(exercise)]
     return Mark("wrong", [*lines, *_named(name_of(exercise, cases[: len(wrongs)], evidence))])
+
+
+def _timed(function: Any) -> Mark:
+    """A right function of an exercise of speed: passed if it is faster."""
+    far = stopwatch.apart(function)
+    if far:
+        return Mark("wrong", [f"{far}."])
+    own, right = stopwatch.race(function)
+    told = f"{1e6 * own:,.0f} us a call, the reference {1e6 * right:,.0f} us: median of "
+    told += f"{stopwatch.ROUNDS} rounds in turn, without compiling"
+    if own < right:
+        return Mark("passed", [f"{right / own:.1f} times as fast: {told}."])
+    return Mark("wrong", [f"The numbers are right, but it is not faster: {told}."])
 
 
 def _inputs(exercise: Exercise, case: Arguments) -> list[str]:

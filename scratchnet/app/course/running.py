@@ -24,6 +24,9 @@ SECONDS = 5.0
 STARTING, BUSY = 60.0, 2.0
 """Seconds for our own imports, which take one; and what a function gets of what they took."""
 
+COMPILING = 6.0
+"""So many times longer may an exercise of speed take, which is compiled."""
+
 STACK = ("forward", "backward", "train_step")
 """What calls the functions before it."""
 
@@ -41,23 +44,34 @@ def check(path: Path, asked: list[str], seconds: float = SECONDS) -> dict[str, M
     marks: dict[str, Mark] = {}
     while len(marks) < len(names):
         had = len(marks)
-        left = names[len(marks) :]
+        left = alone_if_timed(names[len(marks) :])
         borrowed = [name for name, found in marks.items() if found.state != "passed"]
-        events, why = _process(path, left, borrowed, seconds)
+        times = COMPILING if EXERCISES[left[0]].timed else 1.0
+        events, why = _process(path, left, borrowed, seconds, times)
         for event in events:
             if "end" in event:
                 marks[event["end"]] = Mark(event["state"], event["lines"])
         if not any("loaded" in event for event in events):
             told = Mark("wrong", [f"the file can't be loaded: {why or 'it ends the process.'}"])
             return {name: marks.get(name, told) for name in names if name in asked}
-        if len(marks) < len(names) and (why or len(marks) == had):
+        if len(marks) < had + len(left) and (why or len(marks) == had):
             # A process that ends with status 0 and no mark was ended by the learner's code too.
             marks[names[len(marks)]] = Mark("wrong", [why or "it ends the whole process."])
     return {name: marks[name] for name in names if name in asked}
 
 
+def alone_if_timed(names: list[str]) -> list[str]:
+    """The names that one process marks: what is timed has one to itself.
+
+    >>> alone_if_timed(["dense", "dense_step", "relu"]), alone_if_timed(["dense_step", "relu"])
+    (['dense'], ['dense_step'])
+    """
+    first = next((k for k, name in enumerate(names) if EXERCISES[name].timed), len(names))
+    return names[: max(first, 1)]
+
+
 def _process(
-    path: Path, names: list[str], borrowed: list[str], seconds: float
+    path: Path, names: list[str], borrowed: list[str], seconds: float, times: float
 ) -> tuple[list[dict[str, Any]], str]:
     """What one process said, and why it ended early, or ""."""
     with tempfile.TemporaryDirectory() as folder:
@@ -66,7 +80,7 @@ def _process(
         room = [str(path.resolve()), str(said), ",".join(names), ",".join(borrowed)]
         process = start("scratchnet.app.course.sheet", room)
         try:
-            why = _watched(process, said, seconds)
+            why = _watched(process, said, seconds, times)
         finally:
             process.kill()
             process.wait()
@@ -87,7 +101,7 @@ def start(module: str, arguments: list[str]) -> subprocess.Popen[bytes]:
     )
 
 
-def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float) -> str:
+def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float, times: float) -> str:
     """Why the process ended early, or ""; each line that it writes gives it more time."""
     size, since, limit = 0, time.monotonic(), STARTING
     while process.poll() is None:
@@ -96,7 +110,7 @@ def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float) -> st
         size = said.stat().st_size
         if size != before:
             if not before:  # our own imports are done; how long they took tells how busy it is here
-                limit = max(seconds, BUSY * (now - since))
+                limit = times * max(seconds, BUSY * (now - since))
             since = now
         elif now - since > limit:
             return f"no answer in {limit:.2g} seconds: an endless loop?"

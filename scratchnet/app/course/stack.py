@@ -10,6 +10,7 @@ import numpy as np
 
 from scratchnet.engines import Array
 from scratchnet.engines.reference import (
+    adam,
     dense,
     dense_backward,
     relu,
@@ -92,6 +93,30 @@ def sigmoid_head(Z: Array, T: Array) -> tuple[Array, Array]:
     ([[0.5, 0.5]], [[-0.5, 0.5]])
     """
     return sigmoid(Z), (softmax(Z) - T) / len(Z)
+
+
+def dense_step(
+    dZ: Array,
+    X: Array,
+    W: Array,
+    m: Array,
+    v: Array,
+    alpha: float,
+    one_minus_beta_1: float,
+    one_minus_beta_2: float,
+    epsilon: float,
+) -> None:
+    """Adam's step of W (I, O) along X^T dZ; W, m and v (I, O) in place.
+
+    >>> one = np.ones((1, 1))
+    >>> W, m, v = 3 * one, 0 * one, 0 * one
+    >>> dense_step(one, 2 * one, W, m, v, 1.0, 0.5, 0.25, 1.0)
+    >>> W.tolist(), m.tolist(), v.tolist()
+    ([[2.5]], [[1.0]], [[1.0]])
+    """
+    dW = np.empty_like(W)
+    dense_backward(dZ, X, W, dW, None, False)
+    adam(W, dW, m, v, None, alpha, one_minus_beta_1, one_minus_beta_2, epsilon)
 
 
 def dropout(X: Array, mask: Array, rate: float) -> Array:

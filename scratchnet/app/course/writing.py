@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 
 from scratchnet import atomic
+from scratchnet.app.course import shapes
 from scratchnet.app.course.exercises import FOR_MORE, IN_ORDER, Exercise
 
 FILE = "network.py"
@@ -14,6 +15,8 @@ HEAD = '''"""My network. Write the functions from top to bottom, then: scratchne
 
 B batch, I inputs, O outputs, K classes, P parameters. dW is the gradient of the loss by W.
 """
+
+from __future__ import annotations
 
 import numpy as np
 '''
@@ -32,7 +35,9 @@ checks. When all are passed:
 
     scratchnet course prove .
 
-trains your network beside the reference and compares every parameter after every step.
+trains your network beside the reference, and beside Keras where it is installed, and compares
+every tensor of every step. In the pictures below a box is an array: B batch, I inputs, O outputs,
+K classes, P parameters.
 
 ## The path
 
@@ -72,9 +77,34 @@ def stub(exercise: Exercise) -> str:
     )
 
 
+def entry(number: int, exercise: Exercise) -> str:
+    """An exercise in the README: its law, and its shapes drawn."""
+    drawn = [shapes.picture(equation) for equation in shapes.PICTURES.get(exercise.name, ())]
+    boxes = ["```text\n" + "\n\n".join(drawn) + "\n```"] if drawn else []
+    return "\n\n".join([f"{number}. `{exercise.name}`: {exercise.law}.", *boxes])
+
+
 def solution(exercise: Exercise) -> str:
-    """The reference's function, as it stands in the source."""
-    return inspect.getsource(exercise.right)
+    """The reference's function under the exercise's name, with the constants that it needs.
+
+    Of an exercise that is timed, a faster one.
+    """
+    if exercise.timed:
+        from scratchnet.app.course import fast  # imports Numba
+
+        return f"from numba import njit\n\n\n{inspect.getsource(fast.dense_step)}"
+    right = exercise.right
+    text = inspect.getsource(right).replace(f"def {right.__name__}(", f"def {exercise.name}(", 1)
+    known = inspect.getmodule(right)
+    values = {name: getattr(known, name, None) for name in right.__code__.co_names}
+    lines = [f"{name} = {value!r}\n" for name, value in values.items() if type(value) is float]
+    return "\n\n".join([*lines, text])
+
+
+def whole_file() -> str:
+    """The file to fill in."""
+    more = ["\n# --- for more -----------------------------------------------------------\n"]
+    return "\n\n".join([HEAD, *map(stub, IN_ORDER), *more, *map(stub, FOR_MORE)])
 
 
 def start(folder: Path) -> list[Path]:
@@ -84,13 +114,11 @@ def start(folder: Path) -> list[Path]:
         FileExistsError: where one of the files is there already; nothing is written then.
     """
     listed = [
-        "\n".join(f"{k}. `{one.name}`: {one.law}." for k, one in enumerate(group, 1))
+        "\n\n".join(entry(k, one) for k, one in enumerate(group, 1))
         for group in (IN_ORDER, FOR_MORE)
     ]
-    more = ["\n# --- for more -----------------------------------------------------------\n"]
-    parts = [HEAD, *map(stub, IN_ORDER), *more, *map(stub, FOR_MORE)]
     texts = {
-        FILE: "\n\n".join(parts),
+        FILE: whole_file(),
         "README.md": README.format(path=listed[0], more=listed[1]),
         "test_network.py": TEST,
     }

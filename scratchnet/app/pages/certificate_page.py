@@ -20,6 +20,8 @@ PARTS = {
 }
 """What is compared in float64, in this order."""
 
+SIDES = {"network": "the reference", "rival": "Keras", "stack": "our train_step"}
+
 RUNS = {
     OURS: "your functions",
     "reference": "the reference",
@@ -57,7 +59,8 @@ def verdict(found: dict[str, Any]) -> str:
     if "rival" in found:
         everyone, s = ("the reference and Keras", "")
     if not found["agree"]:
-        return f"Not proved: your network parts from {everyone}."
+        far = [SIDES[name] for name in PARTS if found.get(name, {}).get("largest", 0) > LARGEST]
+        return f"Not proved: yours parts from {' and from '.join(far)}."
     agree = f"Your network computes what {everyone} compute{s}: every tensor of every step agrees."
     if found["borrowed"]:
         return f"Not proved yet: {len(found['borrowed'])} functions are borrowed. What runs agrees."
