@@ -19,7 +19,7 @@ from scratchnet.app.pages import figures, render
 from scratchnet.app.study import inference
 from scratchnet.app.study.archive import REPORT, Archive
 from scratchnet.app.study.cells import SETTINGS
-from scratchnet.app.study.inference import SeedComparison, Group
+from scratchnet.app.study.inference import Group, SeedComparison
 
 CURVES = 6
 """Groups in one picture of curves, which has as many colours."""

@@ -23,8 +23,10 @@ from scratchnet.app.study.cells import Cell, code_version
 
 RETRIES = 2
 """How often Dask tries a cell again that raised an error."""
-AHEAD = 3
+AHEAD = 16
 """Cells in flight for each thread of the cluster, so that none waits for the client."""
+EVERY = 0.25
+"""Seconds between two files at least: rows that come closer together share one."""
 PATIENCE = 300.0
 """Seconds for which a lost scheduler is waited for."""
 ONE_THREAD = dict.fromkeys(
@@ -104,7 +106,7 @@ def run_cells(
     code, waiting = code_version(), iter(cells)
     asked: dict[str, Cell] = {}
     failed: dict[str, str] = {}
-    results, window = as_completed(with_results=True), _Window(client)
+    results, window, written = as_completed(with_results=True), _Window(client), -math.inf
 
     def ask(cell: Cell) -> None:
         future = client.submit(checked, run, cell, code, key=cell.key, retries=RETRIES)
@@ -114,6 +116,8 @@ def run_cells(
     for cell in itertools.islice(waiting, window.size()):
         ask(cell)
     for batch in results.batches():
+        time.sleep(max(0.0, written + EVERY - time.monotonic()))
+        batch += results.next_batch(block=False)
         rows = []
         for future, result in batch:
             cell = asked.pop(future.key)
@@ -130,6 +134,7 @@ def run_cells(
                 ask(cell)
         if rows:
             archive.add(rows)
+            written = time.monotonic()
         del batch, future, result, rows  # else the client keeps what is done
         for cell in itertools.islice(waiting, max(0, window.size() - len(asked))):
             ask(cell)
