@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -67,11 +68,17 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 env=ONE_THREAD,
+                preload=[__name__],
                 silence_logs=50,
             ) as cluster,
             Client(cluster, timeout=PATIENCE) as client,
         ):
             yield client
+
+
+def dask_setup(worker: Any) -> None:
+    """Where a worker of a cluster of our own begins: a terminal's Ctrl-C is for the client."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def default_workers() -> int:

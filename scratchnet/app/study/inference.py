@@ -230,9 +230,6 @@ def seeds_needed(spread: float, margin: float) -> int:
 
     Two one-sided t-tests at 5 % both succeed with a chance of 80 % or more if each does with 90 %;
     the true difference is taken as 0.
-
-    >>> seeds_needed(0.2, 0.1)
-    36
     """
     from statsmodels.stats.power import TTestPower
 
