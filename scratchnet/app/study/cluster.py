@@ -35,6 +35,13 @@ ONE_THREAD = dict.fromkeys(
 )
 """Processes side by side, each with one thread, don't fight for cores."""
 
+CALM = {
+    "distributed.comm.timeouts.connect": "30s",
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+}
+"""Dask looks at itself less often: on a busy machine that took longer than its work for runs."""
+
 RunCell = Callable[[Cell], Row]
 
 
@@ -48,7 +55,7 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    with dask.config.set({"distributed.comm.timeouts.connect": "30s"}):
+    with dask.config.set(CALM):
         if scheduler is not None:
             try:
                 client = Client(scheduler, timeout=PATIENCE, name="study")
