@@ -32,14 +32,21 @@ findings = typer.Typer(no_args_is_help=True, help=(__doc__ or "").partition("\n"
 
 
 @findings.command()
-def keep(studies: list[Path], name: str, folder: Path = FOLDER) -> None:
-    """Copy studies of the same code and margin, finished or not, to where findings are kept."""
+def keep(studies: list[Path], name: str, seeds: int | None = None, folder: Path = FOLDER) -> None:
+    """Copy studies of one code and margin, or their first seeds, to where findings are kept."""
+    import pyarrow.compute as pc
+
     found = [archive.Archive(study) for study in studies]
     stated = {(one.plan.code, one.plan.margin, one.plan.target) for one in found}
     if len(stated) > 1:
         raise ValueError(f"{stated}: expected studies of one code, margin and target")
-    plan = replace(found[0].plan, grids=[grid for one in found for grid in one.plan.grids])
+    grids = [grid for one in found for grid in one.plan.grids]
+    if seeds is not None:
+        grids = [g | {"seed": [s for s in g.get("seed", [0]) if s < seeds]} for g in grids]
+    plan = replace(found[0].plan, grids=grids)
     rows = archive.read_rows([path for one in found for path in one.files])
+    if seeds is not None:
+        rows = rows.filter(pc.less(rows.column("seed"), seeds))
     runs = folder / name / archive.RUNS
     runs.mkdir(parents=True, exist_ok=True)
     rows = rows.sort_by([("framework", "ascending"), ("seed", "ascending"), ("key", "ascending")])
