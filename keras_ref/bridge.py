@@ -67,7 +67,9 @@ def _optimizer(optimizer: optimizers.Optimizer) -> keras.optimizers.Optimizer:
     return getattr(keras.optimizers, type(optimizer).__name__)(**optimizer.get_config())
 
 
-def _loss(loss: losses.Loss) -> keras.losses.Loss:
+def _loss(loss: losses.Loss | None) -> keras.losses.Loss | None:
+    if loss is None:
+        return None
     config = loss.get_config()
     reading = config.pop("sigmoid_head", "logits")
     if reading != "logits":

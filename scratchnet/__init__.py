@@ -4,21 +4,19 @@ Only names live here. To read the code, begin with `engines/reference.py`, then 
 `losses/loss.py`, `objective.py`, `optimizers/updates.py` and `model.py`.
 """
 
-from scratchnet import (
-    activations,
-    backend,
-    callbacks,
-    config,
-    datasets,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    models,
-    optimizers,
-    regularizers,
-    utils,
-)
+import scratchnet.activations as activations
+import scratchnet.backend as backend
+import scratchnet.callbacks as callbacks
+import scratchnet.config as config
+import scratchnet.datasets as datasets
+import scratchnet.initializers as initializers
+import scratchnet.layers as layers
+import scratchnet.losses as losses
+import scratchnet.metrics as metrics
+import scratchnet.models as models
+import scratchnet.optimizers as optimizers
+import scratchnet.regularizers as regularizers
+import scratchnet.utils as utils
 from scratchnet.initializers import Initializer
 from scratchnet.layers import Input, Layer
 from scratchnet.losses import Loss

@@ -18,7 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import metrics, saving
+import scratchnet.metrics as metrics
+import scratchnet.saving as saving
 from scratchnet.checks import check_option
 from scratchnet.metrics.meters import Meters, flat_logs
 from scratchnet.process import encodable, in_terminal, say
@@ -57,6 +58,20 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
+def _recalls_count(callback: Any, value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
+
+
+def _recalls_number(callback: Any, value: Any) -> bool:
+    return value is None or isinstance(value, int | float | np.number)
+
+
+def _recalls_weights(callback: Any, value: Any) -> bool:
+    wanted = [array.shape for array in callback.model.weights]
+    fits = isinstance(value, list) and all(isinstance(array, np.ndarray) for array in value)
+    return value is None or (fits and [array.shape for array in value] == wanted)
+
+
 _EXPECTED: dict[Callable[..., bool], str] = {
     _is_number: "a number",
     _is_number_or_none: "a number or None",
@@ -92,6 +107,8 @@ class Callback:
     params: Any = None
     remembered: ClassVar[tuple[str, ...]] = ()
     """Attributes that a checkpoint keeps: numbers, text, arrays, and lists and dicts of them."""
+    recalls: ClassVar[Mapping[str, Callable[[Any, Any], bool]]] = {}
+    """What those may be that are read from one, told by `test(callback, value)`."""
     _takes: ClassVar[Mapping[str, Callable[[Any], bool]]] = {}
     """What an attribute may be, whenever it is assigned; those of callbacks of your own may be all.
     """
@@ -372,6 +389,10 @@ class EarlyStopping(MonitorCallback):
     """
 
     remembered = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+    recalls: ClassVar = {
+        **dict.fromkeys(("wait", "stopped_epoch", "best_epoch"), _recalls_count),
+        **{"best": _recalls_number, "best_weights": _recalls_weights},
+    }
 
     def __init__(
         self,
@@ -438,6 +459,10 @@ class ReduceLROnPlateau(MonitorCallback):
     """
 
     remembered = ("best", "cooldown_counter", "wait")
+    recalls: ClassVar = {
+        "best": _recalls_number,
+        **dict.fromkeys(("cooldown_counter", "wait"), _recalls_count),
+    }
 
     def __init__(
         self,
@@ -628,6 +653,7 @@ class ModelCheckpoint(MonitorCallback):
     """
 
     remembered = ("best", "batches_seen")
+    recalls: ClassVar = {"best": _recalls_number, "batches_seen": _recalls_count}
     _takes: ClassVar = MonitorCallback._takes | {"filepath": _is_path, "save_freq": _is_save_freq}
 
     def __init__(
@@ -798,13 +824,16 @@ class BackupAndRestore(Callback):
         Raises:
             SavedStateError: where none of those that are there can be read.
         """
-        before = self._before()
+        if not self.file.exists():
+            return None
         try:
-            return saving.load(self.file) if self.file.exists() else None
-        except SavedStateError:
-            if not before.exists():
-                raise
-            return saving.load(before)
+            return saving.load(self.file)
+        except SavedStateError as error:
+            found = error
+        if self._before().exists():
+            with suppress(SavedStateError):
+                return saving.load(self._before())
+        raise self.error(found.finding) from found
 
     def save(self, state: State) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -834,10 +863,10 @@ class Progress:
     The bar is rich's and needs a terminal; elsewhere 1 writes the same plain lines as 2.
     """
 
-    def __init__(self, verbose: int | str, epochs: int, steps: int):
+    def __init__(self, verbose: int | str, epochs: int, steps: int | None):
         check_option("verbose", verbose, (0, 1, 2, "auto"))
         self.verbose = 1 if verbose == "auto" else int(verbose)
-        self.epochs, self.steps = epochs, steps
+        self.epochs, self.steps, self.done = epochs, steps, 0
         self.bar: Any = None
 
     def begin(self, epoch: int | None = None) -> None:
@@ -850,6 +879,7 @@ class Progress:
             self.bar.start()
 
     def advance(self, done: int, meters: Meters) -> None:
+        self.done = done
         if self.bar is not None:
             self.bar.update(
                 self.task, completed=done, description=encodable(self.numbers(meters.logs()))
@@ -862,8 +892,8 @@ class Progress:
             self.bar = None
         if self.verbose and logs is not None:
             seconds = time.perf_counter() - self.start
-            each = 1e3 * seconds / max(self.steps, 1)
-            spent = f"{self.steps}/{self.steps} - {seconds:.2f}s - {each:.3g}ms/step"
+            steps = self.steps or max(self.done, 1)
+            spent = f"{steps}/{steps} - {seconds:.2f}s - {1e3 * seconds / steps:.3g}ms/step"
             say(f"{spent} - {self.numbers(logs)}")
 
     @staticmethod

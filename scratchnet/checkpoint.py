@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import learning, metrics
+import scratchnet.learning as learning
+import scratchnet.metrics as metrics
 from scratchnet.checks import check_shape
 from scratchnet.engines import Array
 from scratchnet.saving import DTYPES, State
@@ -112,7 +113,7 @@ def _model(model: Any, describe: Describer) -> dict[str, Any]:
         )
         described["compile_config"] = {
             "optimizer": describe(model.optimizer, "optimizer"),
-            "loss": describe(model.loss, "loss"),
+            "loss": model.loss and describe(model.loss, "loss"),
             "metrics": plain,
             "weighted_metrics": weighted,
         }
@@ -242,9 +243,10 @@ class Blueprint:
 
     def _compile(self, given: Any) -> dict[str, Any]:
         settings = dict(given)
-        read = {
-            "optimizer": self._named(settings.pop("optimizer", None), "optimizer"),
-            "loss": self._named(settings.pop("loss", None), "loss"),
+        optimizer, loss = settings.pop("optimizer", None), settings.pop("loss", None)
+        read: dict[str, Any] = {
+            "optimizer": self._named(optimizer, "optimizer"),
+            "loss": None if loss is None else self._named(loss, "loss"),
         }
         for group in ("metrics", "weighted_metrics"):
             found = settings.pop(group, None) or []

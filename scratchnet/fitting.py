@@ -13,11 +13,12 @@ import math
 import time
 import warnings
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from scratchnet import learning
+import scratchnet.learning as learning
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, DenseSpec, Plan, get_engine, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
@@ -27,6 +28,7 @@ from scratchnet.model import Network
 from scratchnet.objective import LossDescription, Objective
 from scratchnet.optimizers import NAMES, OPTIMIZERS, Optimizer
 from scratchnet.rescue import Kept
+from scratchnet.streams import Stream, ran_out
 from scratchnet.support import through_float32, unwarned
 from scratchnet.training import TrainingNetwork, asks
 
@@ -266,6 +268,10 @@ class Runner:
         elif model.optimizer is not self.optimizer or self._plan() != self.plan:
             self.session = self._open()
 
+    def epochs(self, epochs: range) -> Iterator[int]:
+        """The epochs to train, as long as there is data for them."""
+        yield from epochs
+
     def begin(self, order: Array | None, meters: Meters) -> None:
         """Start an epoch over the rows of `order` (all, as they stand, for None)."""
         if self.session is None:
@@ -367,6 +373,96 @@ class Runner:
         return at, trouble
 
 
+class StreamOrders:
+    """What `Orders` is to arrays: a stream's rows come as they come."""
+
+    shuffle = False
+
+    def __init__(self, steps: int | None):
+        self.steps = steps
+
+    def __next__(self) -> None:
+        return None
+
+
+class StreamRunner(Runner):
+    """A `Runner` of batches that come one by one: each is stepped by the model's own step.
+
+    One batch is read ahead within an epoch, and none beyond it, so that the last is known as such.
+    """
+
+    def __init__(self, model: Network, data: Stream, meters: Meters):
+        super().__init__(model, data, 0, meters)  # type: ignore[arg-type]
+        self.stream, self.limit = data, data.steps
+        self.repeatable = False
+        self.current: Any = None
+
+    def _open(self) -> None:
+        """There is no session for batches of any size; the optimizer is built."""
+        model = self.model
+        model.optimizer.build(model.theta[learning.claim(model)])
+        self.optimizer, self.head = model.optimizer, model.layers[-1].activation
+
+    def begin(self, order: Array | None, meters: Meters) -> None:
+        """Start an epoch: a new pass, or with steps_per_epoch where the last one stopped."""
+        self._look_again()
+        self._open()
+        self.meters, self.kept.at = meters, -1
+        stream = self.stream
+        stream.tell("on_epoch_begin")
+        if self.limit is None or stream.running is None:
+            stream.begin()
+        self.ahead = stream.next()
+        if self.ahead is None:  # the last epoch took all of its pass, and not more
+            stream.begin()
+            self.ahead = stream.next()
+        self.steps: Any = math.inf if self.limit is None else self.limit
+
+    def epochs(self, epochs: range) -> Iterator[int]:
+        for epoch in epochs:
+            stream = self.stream
+            if epoch > epochs.start and stream.once and not stream.ahead:
+                batch = stream.next()
+                if batch is None:
+                    warnings.warn(
+                        f"Your input ran out of data: the {type(stream.source).__name__} has no "
+                        f"batch left for epoch {epoch + 1} of {epochs.stop}, and training ends. A "
+                        "generator can be run through once: let it go on for ever, with "
+                        "steps_per_epoch, or write a utils.PyDataset.",
+                        stacklevel=4,
+                    )
+                    return
+                stream.ahead.append(batch)
+            yield epoch
+
+    def batch(self, at: int) -> Examples:
+        return self.current
+
+    def _run_one(self, at: int, one: bool) -> tuple[int, str]:
+        self.current, self.ahead = self.ahead, None
+        if at + 1 < self.steps:
+            self.ahead = self.stream.next()
+            if self.ahead is None:
+                if self.limit is not None:
+                    ran_out(at + 1, self.stream.name, self.limit)
+                self.steps = at + 1
+        done, trouble = super()._run_one(at, one)
+        if done == self.steps:
+            self.stream.tell("on_epoch_end")
+        return done, trouble
+
+
+def opened(
+    model: Any, data: Examples | Stream, size: int, shuffle: bool, steps: int | None, meters: Meters
+) -> tuple[Runner, Any]:
+    """The runner of one fit, and what gives it the rows of each epoch."""
+    if isinstance(data, Stream):
+        data.random = model if shuffle else None
+        return StreamRunner(model, data, meters), StreamOrders(steps)
+    orders = Orders(model, len(data.x), size, shuffle, steps)
+    return Runner(model, data, size, meters), orders
+
+
 def trouble_of(loss: Any) -> str:
     return "weights are not finite" if math.isfinite(loss) else f"loss is {float(loss)}"
 
@@ -406,8 +502,10 @@ def predict(model: Network, samples: Array) -> Array | None:
     return outputs
 
 
-def evaluate(model: Network, data: Examples, meters: Meters) -> bool:
+def evaluate(model: Network, data: Examples | Stream, meters: Meters) -> bool:
     """Loss and metrics of all data by compiled code; False where there is none for this."""
+    if isinstance(data, Stream):
+        return False
     loss = model.objective.loss
     plan = plan_of(model) if countable(meters, data, loss.sparse) else None
     if plan is None or loss.reduction not in ("sum_over_batch_size", "mean"):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from scratchnet import config
+import scratchnet.config as config
 from scratchnet.checks import Examples, Shape
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array, Engine

@@ -372,19 +372,8 @@ def histograms(
     low, high = np.percentile(together, [0.1, 99.9])
     room = 0.03 * (high - low) or 0.5
     edges = np.linspace(low - room, high + room, bins + 1)
-    middles = (edges[1:] + edges[:-1]) / 2
     counts = [np.histogram(values, edges)[0] for values in spread]
-    shades = _shades(len(names))
-    for place, (count, values) in enumerate(zip(counts, flat, strict=True)):
-        floor, layer = -place, 2 * place
-        ridge = floor + 1.8 * count / (count.max() or 1)
-        ax.fill_between(middles, floor, ridge, color=shades[place], lw=0, zorder=2 + layer)
-        ax.plot(middles, ridge, color="white", lw=1, zorder=3 + layer)
-        if len(values) and (zeros := float(np.mean(values == 0))):
-            share = f"{zeros:.0%} zero" if zeros >= 0.005 else "<1% zero"
-            ax.annotate(
-                share, (1.01, floor), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
-            )
+    _draw_ridges(ax, edges, counts, flat)
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0.5 - len(names), 2))
     ax.set_yticks([-place for place in range(len(names))], [f"{name:g}" for name in names])
     if log:
@@ -396,6 +385,22 @@ def histograms(
     ax.spines[["top", "right", "left"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     return ax
+
+
+def _draw_ridges(ax: Axes, edges: Any, counts: Sequence[Any], flat: Sequence[Any]) -> None:
+    """A ridge for each moment, and at its end the share of zeros that are not in it."""
+    middles = (edges[1:] + edges[:-1]) / 2
+    shades = _shades(len(counts))
+    for place, (count, values) in enumerate(zip(counts, flat, strict=True)):
+        floor, layer = -place, 2 * place
+        ridge = floor + 1.8 * count / (count.max() or 1)
+        ax.fill_between(middles, floor, ridge, color=shades[place], lw=0, zorder=2 + layer)
+        ax.plot(middles, ridge, color="white", lw=1, zorder=3 + layer)
+        if len(values) and (zeros := float(np.mean(values == 0))):
+            share = f"{zeros:.0%} zero" if zeros >= 0.005 else "<1% zero"
+            ax.annotate(
+                share, (1.01, floor), xycoords=("axes fraction", "data"), va="bottom", fontsize=8
+            )
 
 
 def gradient_flow(

@@ -18,15 +18,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet import learning
+import scratchnet.learning as learning
 from scratchnet.callbacks import BackupAndRestore, CallbackList
 from scratchnet.engines import Array
 from scratchnet.fitting import Orders, Runner
 from scratchnet.saving import State
 from scratchnet.saving.objects import generator_from, generator_state
+from scratchnet.streams import Stream
 from scratchnet.untrusted import printable
 
 FORMAT = "scratchnet training 1"
+MOST = 2**53
+"""More steps than any training takes, and the last whole number that float64 counts to."""
 SAMPLED = 64
 """How many samples are looked at to tell the data from others."""
 
@@ -128,7 +131,10 @@ class Keeper:
         self.take()
         self.runner.begin(next(self.orders), self.runner.meters)
         if done and meters:
-            self._restore_meters(meters)
+            try:
+                self._restore_meters(meters)
+            except ValueError as error:
+                raise self.savers[0].error("can't be gone on from: its metrics differ") from error
         return done
 
     def _restore_meters(self, values: list[list[Array]]) -> None:
@@ -156,17 +162,19 @@ class Keeper:
             raise ValueError(f"its weights are {theta.dtype} {theta.shape}")
         kept = config["callbacks"]
         mine = [type(callback).__name__ for callback in self._remembering()]
+        pairs = zip(self._remembering(), kept, strict=True)
         if [name for name, _ in kept] != mine:
             raise ValueError(
                 f"it was written with the callbacks {', '.join(n for n, _ in kept) or 'none'}, and "
                 f"this fit has {', '.join(mine) or 'none'}"
             )
-        numbers = config["optimizer"]
+        numbers = self._numbers(config["optimizer"])
         slots = self._slots(config, arrays, numbers)
         place, rows = config["rows"], np.arange(0)
         if place is not None:
             before = generator_from(place["before"]) if self.orders.shuffle else None
             rows = self.orders.again(place, before)
+            _count(place["start"])
         meters = [
             [arrays[f"meters/{i}/{j}"] for j in range(count)]
             for i, count in enumerate(config["meters"])
@@ -176,21 +184,46 @@ class Keeper:
             _count(config["batch"]),
             bool(config["begun"]),
             theta,
-            [bool(learns) for learns in config["trainable"]],
+            self._one_each("trainable", config["trainable"], bool),
             self._keys(config["keys"]),
             numbers,
             _count(config["iterations"]),
-            config["slot_layers"],
+            [_count(i) for i in config["slot_layers"]],
             slots,
             generator_from(config["rng"]),
             place,
             rows,
             meters,
-            decoded(config["history"], arrays),
+            _columns(decoded(config["history"], arrays)),
             [_count(epoch) for epoch in config["epochs"]],
             bool(config["stop_training"]),
-            [decoded(own, arrays) for _, own in kept],
+            [self._remembered(callback, decoded(own, arrays)) for callback, (_, own) in pairs],
         )
+
+    def _numbers(self, numbers: dict[str, Any]) -> dict[str, Any]:
+        """What a callback may have changed of the optimizer, and nothing else of it."""
+        strange = [n for n, v in numbers.items() if type(v) not in (int, float, bool)]
+        strange += numbers.keys() - self.model.optimizer.get_config().keys()
+        if strange:
+            raise ValueError(f"its optimizer has {printable(strange[0])!r:.40}")
+        return numbers
+
+    def _remembered(self, callback: Any, kept: Any) -> dict[str, Any]:
+        """What a callback remembers, if it is what that callback can."""
+        name = type(callback).__name__
+        if not isinstance(kept, dict) or kept.keys() != {*callback.remembered}:
+            raise ValueError(f"{name} remembers {', '.join(callback.remembered)}, and it differs")
+        for attribute, value in kept.items():
+            test = getattr(callback, "recalls", {}).get(attribute)
+            if test is not None and not test(callback, value):
+                raise ValueError(f"{name}: {attribute}={printable(value)!r:.40} can't be")
+        return kept
+
+    def _one_each(self, name: str, given: Any, kind: type) -> list[Any]:
+        """A list with one thing of a kind for each layer."""
+        if len(given) != len(self.model.layers) or any(type(one) is not kind for one in given):
+            raise ValueError(f"{name}={printable(given)!r:.60}: expected one for each layer")
+        return [*given]
 
     def _slots(
         self, config: dict[str, Any], arrays: dict[str, Array], numbers: dict[str, Any]
@@ -313,7 +346,18 @@ class Keeper:
 
 
 def _fit_of(model: Any, runner: Runner, orders: Orders) -> dict[str, Any]:
-    """What a fit is told by from others that it can't go on from."""
+    """What a fit is told by from others that it can't go on from.
+
+    Raises:
+        ValueError: for batches that come one by one: there is no going back to where they were.
+    """
+    if isinstance(runner.data, Stream):
+        raise ValueError(
+            f"BackupAndRestore: the batches come from a {type(runner.data.source).__name__}, which "
+            "can't be put back to where it stood when a checkpoint was written, so that this fit "
+            "can't be resumed. Train on arrays, or keep the "
+            "weights alone, with ModelCheckpoint, and go on with initial_epoch."
+        )
     x, y, weights = runner.data
     rows = np.linspace(0, max(len(x) - 1, 0), SAMPLED).astype(int)
     seen = [x[rows], y, *([] if weights is None else [weights])]
@@ -343,9 +387,15 @@ def _variables(metric: Any) -> list[Any]:
 
 
 def _count(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value < MOST:
         raise ValueError(f"{value!r:.40} is no count")
     return value
+
+
+def _columns(history: Any) -> dict[str, list[Any]]:
+    if not isinstance(history, dict) or any(type(v) is not list for v in history.values()):
+        raise ValueError("its history is no table of numbers")
+    return history
 
 
 def _set_generator(model: Any, rng: np.random.Generator) -> None:

@@ -10,32 +10,30 @@ from __future__ import annotations
 import copyreg
 import itertools
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import (
-    checkpoint,
-    checks,
-    config,
-    copying,
-    data_adapters,
-    fitting,
-    learning,
-    losses,
-    optimizers,
-    rescue,
-)
-from scratchnet import metrics as metrics_room
+import scratchnet.checkpoint as checkpoint
+import scratchnet.checks as checks
+import scratchnet.config as config
+import scratchnet.copying as copying
+import scratchnet.data_adapters as data_adapters
+import scratchnet.fitting as fitting
+import scratchnet.learning as learning
+import scratchnet.losses as losses
+import scratchnet.metrics as metrics_room
+import scratchnet.optimizers as optimizers
+import scratchnet.rescue as rescue
+import scratchnet.streams as streams
 from scratchnet.callbacks import Callback, CallbackList, History, Logs, Progress
 from scratchnet.checks import Examples, NotBuiltError, Shape
 from scratchnet.engines import Array, Engine, get_engine, own_engine, reference
-from scratchnet.fitting import Orders, Runner
 from scratchnet.layers import Input, Layer
 from scratchnet.metrics.meters import Meters, flat_logs, unique_names
 from scratchnet.model import Network
@@ -44,6 +42,7 @@ from scratchnet.process import Interruptible, Turn, alone, say, single_threaded_
 from scratchnet.resuming import Keeper
 from scratchnet.saving import SavedStateError, files
 from scratchnet.saving.keras_files import to_keras
+from scratchnet.streams import Stream
 from scratchnet.support import check_choice, check_seed, generator, only, reject_unsupported
 from scratchnet.training import TrainingNetwork
 
@@ -110,7 +109,8 @@ class Sequential(TrainingNetwork):
     39760
     """
 
-    loss: losses.Loss
+    loss: Any
+    """A `losses.Loss`, or None."""
     metrics_asked: tuple[tuple[Any, ...], tuple[Any, ...]]
     metrics_made: Any
     _takes: ClassVar = {
@@ -412,6 +412,7 @@ class Sequential(TrainingNetwork):
             optimizer: by name, such as `"sgd"`, `"adam"` or `"rmsprop"`, or an object.
             loss, metrics, weighted_metrics: by name, class, function or object, as in Keras; and as
                 there, compiling again without a loss, or without both kinds of metrics, keeps them.
+                A model that never had a loss predicts; `fit` and `evaluate` refuse it.
             engine: `"auto"`, `"reference"` or `"compiled"`; `config.set_engine` sets the default.
                 Or an engine of your own: an `Engine`, or a module (see `engines.own_engine`).
             threads: at most so many threads in the compiled engine; all that the process may use.
@@ -420,8 +421,6 @@ class Sequential(TrainingNetwork):
         """
         reject_unsupported("compile", loss_weights=(loss_weights, None))
         loss = self.loss if loss is None and self.compiled else loss
-        if loss is None:
-            raise ValueError("compile: loss=None: expected one, such as 'mse'.")
         for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
             if given is not None and not isinstance(given, list | tuple):
                 raise ValueError(f"compile: {name}={given!r}: expected a list, [{given!r}].")
@@ -429,8 +428,9 @@ class Sequential(TrainingNetwork):
         made = [[metrics_room.made(metric) for metric in group] for group in asked]
         if self.compiled and metrics is None and weighted_metrics is None:
             asked, made = self.metrics_asked, self.metrics_made
-        chosen_loss, chosen_optimizer = losses.of(loss), optimizers.of(optimizer)
-        if chosen_loss.reduction in ("none", None):
+        chosen_optimizer = optimizers.of(optimizer)
+        chosen_loss = None if loss is None else losses.of(loss)
+        if chosen_loss is not None and chosen_loss.reduction in ("none", None):
             raise ValueError("compile: a loss with reduction='none' is no number to minimise.")
         axis = getattr(chosen_loss, "axis", -1)
         if axis not in (-1, 1):
@@ -485,8 +485,10 @@ class Sequential(TrainingNetwork):
         The loss and the metrics of an epoch are means over its samples, taken while the weights
         move. `validation_split` cuts off the tail before any shuffling; `class_weight` leaves
         validation alone. With `steps_per_epoch` an epoch goes on in the pass that the last one
-        began. Everything is checked before a weight moves; a loss that stops being finite ends
-        training.
+        began. All is checked before a weight moves; a loss that stops being finite ends training.
+        Batches may come one by one, from a generator of (x, y) or (x, y, sample_weight), a
+        `utils.PyDataset`, a tf.data dataset or a torch DataLoader, and are checked as they come;
+        shuffle counts for a PyDataset alone, batch_size not at all. Each takes a step of NumPy's.
 
         Returns:
             History: `history["loss"]` and so on, one number an epoch.
@@ -498,48 +500,78 @@ class Sequential(TrainingNetwork):
             RuntimeError: where another thread is training the model.
         """
         check_loop(epochs, initial_epoch, shuffle, validation_freq)
-        data = self._check(x, y, sample_weight, class_weight, "fit", build=False)
-        held_out = None
-        if validation_data is not None:
-            x_val, y_val, w_val = data_adapters.unpack(validation_data)
-            held_out = self._check(x_val, y_val, w_val, shape=data.x.shape[1:], build=False)
-        elif validation_split:
-            data, held_out = data_adapters.split_tail(data, validation_split)
-            held_out = held_out if class_weight is None else held_out._replace(weights=None)
-        size, steps = data_adapters.portions(len(data.x), batch_size, steps_per_epoch)
+        taken = self._taken(x, y, sample_weight, class_weight, "fit", build=False)
+        data, held_out = self._hold_out(taken, validation_data, validation_split, class_weight)
+        size, steps = streams.portions(data, batch_size, steps_per_epoch)
         test_size: Any = batch_size if validation_batch_size is None else validation_batch_size
         if held_out is not None:
-            held_out, test_size = data_adapters.first_steps(
-                held_out, test_size, validation_steps, "validation_steps"
-            )
+            wanted = (test_size, validation_steps, "validation_steps")
+            held_out, test_size, _ = streams.first_steps(held_out, *wanted)
         progress = Progress(verbose, epochs, steps)
         events = self._events(callbacks, True, verbose=verbose, epochs=epochs, steps=steps)
         self.build((None, *data.x.shape[1:]))
+        streams.keep(held_out)
         learning.claim(self)
         self._tell_if_all_are_frozen()
         self.history, self.stop_training = events.history, False
-        orders = Orders(self, len(data.x), size, shuffle, steps_per_epoch)
-        logs: Logs = {}
         with Interruptible() as interrupt, single_threaded_blas():
-            runner = Runner(self, data, size, self.meters(data))
-            keeper = Keeper(self, runner, orders, events)
-            events.on_train_begin()
-            keeper.begin(initial_epoch)
-            for epoch in range(keeper.first, keeper.until(epochs)):
-                logs = self._train_epoch(keeper, epoch, progress, interrupt)
-                with keeper.on_interrupt(epoch, runner.steps, copied=True):
-                    if held_out is not None and due(epoch + 1, validation_freq):
-                        seen = self._test(held_out, test_size, events)
-                        logs |= {f"val_{name}": value for name, value in seen.items()}
-                    shown = flat_logs(logs)  # and what callbacks write into it
-                    events.tell("on_epoch_end", epoch, shown)
-                progress.end(shown)
-                keeper.epoch_over(epoch)
-                if self.stop_training:
-                    break
-            learning.finalize(self)
-            events.on_train_end(logs)
+            meters = self.meters(data)
+            opened = fitting.opened(self, data, size, shuffle, steps_per_epoch, meters)
+            keeper = Keeper(self, *opened, events)
+            validate = partial(self._validation_logs, held_out, test_size, validation_freq, events)
+            self._train_epochs(keeper, initial_epoch, epochs, validate, progress, interrupt)
         return events.history
+
+    def _hold_out(
+        self, data: Examples | Stream, given: Any, split: float, class_weight: Any
+    ) -> tuple[Examples | Stream, Examples | Stream | None]:
+        """What is trained on, and what is validated on: data given for it, the tail, or nothing."""
+        if given is not None:
+            x, y, weights = streams.unpack(given)
+            return data, self._taken(x, y, weights, shape=data.x.shape[1:], build=False)
+        if not split:
+            return data, None
+        data, tail = streams.split_tail(data, split)
+        return data, tail if class_weight is None else tail._replace(weights=None)
+
+    def _validation_logs(
+        self,
+        data: Examples | Stream | None,
+        size: int,
+        frequency: Any,
+        events: CallbackList,
+        epoch: int,
+    ) -> Logs:
+        """What an epoch's logs gain from the data that are held out, where it is due."""
+        if data is None or not due(epoch + 1, frequency):
+            return {}
+        return {f"val_{name}": value for name, value in self._test(data, size, events).items()}
+
+    def _train_epochs(
+        self,
+        keeper: Keeper,
+        first: int,
+        epochs: int,
+        validate: Callable[[int], Logs],
+        progress: Progress,
+        interrupt: Interruptible,
+    ) -> None:
+        """The epochs from `first`, or from where a resumed fit goes on, and what callbacks hear."""
+        events, logs = keeper.events, Logs()
+        events.on_train_begin()
+        keeper.begin(first)
+        for epoch in keeper.runner.epochs(range(keeper.first, keeper.until(epochs))):
+            logs = self._train_epoch(keeper, epoch, progress, interrupt)
+            with keeper.on_interrupt(epoch, keeper.runner.steps, copied=True):
+                logs |= validate(epoch)
+                shown = flat_logs(logs)  # and what callbacks write into it
+                events.tell("on_epoch_end", epoch, shown)
+            progress.end(shown)
+            keeper.epoch_over(epoch)
+            if self.stop_training:
+                break
+        learning.finalize(self)
+        events.on_train_end(logs)
 
     def _tell_if_all_are_frozen(self) -> None:
         if not learning.learners(self):
@@ -635,9 +667,8 @@ class Sequential(TrainingNetwork):
         return_dict: bool = False,
     ) -> Any:
         """Loss and metrics over (x, y): a list in the order of `metrics_names`, or a dict."""
-        data = self._check(x, y, sample_weight, caller="evaluate")
-        data, size = data_adapters.first_steps(data, batch_size, steps, "steps")
-        count = steps or math.ceil(len(data.x) / size)
+        data = self._taken(x, y, sample_weight, caller="evaluate")
+        data, size, count = streams.first_steps(data, batch_size, steps, "steps")
         progress = Progress(verbose, 1, count)
         events = self._events(callbacks, verbose=verbose, epochs=1, steps=count)
         progress.begin()
@@ -655,22 +686,22 @@ class Sequential(TrainingNetwork):
         callbacks: Callback | Iterable[Callback] | None = None,
     ) -> Array:
         """The outputs of x (N, ...), in the model's dtype; nothing is printed at any `verbose`."""
-        samples = self._check_samples(x, finite=not self.built)
-        size, count = data_adapters.portions(len(samples), batch_size, steps, "steps")
+        samples: Any = self._taken_samples(x)
+        size, count = streams.portions(samples, batch_size, steps, "steps")
         Progress(verbose, 1, count)
         events = self._events(callbacks, verbose=verbose, epochs=1, steps=count)
         outputs: list[Array] = []
-        if not events.callbacks and steps is None:
+        if not events.callbacks and steps is None and isinstance(samples, np.ndarray):
             whole = fitting.predict(self, samples)
             if whole is not None:
                 return whole
-        checks.check_finite("x", samples)  # the compiled call has seen to it by itself
         self.stop_predicting = False
+        batches = streams.parts(samples, size, count)
         with single_threaded_blas():
             events.on_predict_begin()
-            for step, start in enumerate(range(0, min(len(samples), count * size), size)):
+            for step, batch in enumerate(batches):
                 events.on_predict_batch_begin(step)
-                outputs.append(self.run(samples[start : start + size])[-1].A)
+                outputs.append(self.run(batch)[-1].A)
                 events.on_predict_batch_end(step, {"outputs": outputs[-1]})
                 if self.stop_predicting:
                     break
@@ -687,7 +718,7 @@ class Sequential(TrainingNetwork):
         with single_threaded_blas():
             return self.run(samples)[-1].A
 
-    def _test(self, data: Examples, size: int, events: CallbackList) -> Logs:
+    def _test(self, data: Examples | Stream, size: int, events: CallbackList) -> Logs:
         """Loss and metrics of all data, by name."""
         meters = self.meters(data)
         self.stop_evaluating = False
@@ -724,7 +755,7 @@ class Sequential(TrainingNetwork):
 
     # --- at the door ------------------------------------------------------------------------------
 
-    def meters(self, data: Examples) -> Meters:
+    def meters(self, data: Examples | Stream) -> Meters:
         """The model's meters at 0; what they are is decided by the first data after `compile`."""
         if self._meters_seen is None:
             self._meters_seen = Meters(*self._chosen(data.y, self.layers[-1].output_shape))
@@ -744,6 +775,15 @@ class Sequential(TrainingNetwork):
             raise NotBuiltError(
                 f"model {self.name!r} has no weights yet: give it an Input(shape=...) first, call "
                 "build((None, ...)), or show it data."
+            )
+
+    def _require_compiled(self, caller: str) -> None:
+        if not self.compiled:
+            raise ValueError(f"{caller}: the model is not compiled: call compile(optimizer, loss).")
+        if self.loss is None:
+            raise ValueError(
+                f"{caller}: no loss to compute: compile was given none. Call compile(optimizer, "
+                "loss), with loss='sparse_categorical_crossentropy' for integer labels, say."
             )
 
     def _sample_shape(self, x: Any) -> Shape:
@@ -766,12 +806,67 @@ class Sequential(TrainingNetwork):
         self.build((None, *shape))
         return samples
 
+    def _taken_samples(self, x: Any) -> Array | Stream:
+        """The samples that `predict` is given, in an array or batch by batch."""
+        if not streams.yields_batches(x):
+            return self._check_samples(x, finite=not self.built)
+
+        def samples(x: Any, *_: Any) -> Array:
+            return self._check_samples(x)
+
+        return Stream(x, samples, samples)
+
     def _as_array(self, x: Any) -> Array:
         """Samples of any kind as an array of numbers."""
         sample = self._input_shape
         if sample is None and isinstance(x, list | tuple) and len(x) == 1 and np.ndim(x[0]) == 1:
             sample = np.shape(x[0])  # a lone row of features, for a model that knows no shape yet
         return data_adapters.as_array("x", data_adapters.only(x, sample))
+
+    def _taken(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | None = None,
+        caller: str = "fit",
+        shape: Shape | None = None,
+        build: bool = True,
+    ) -> Examples | Stream:
+        """`_check` of all samples, or of the first batch where they come batch by batch."""
+        if not streams.yields_batches(x):
+            return self._check(x, y, sample_weight, class_weight, caller, shape, build)
+        self._require_compiled(caller)
+        streams.check_alone(x, y, sample_weight, class_weight)
+
+        def first(x: Any, y: Any, weights: Any) -> Examples:
+            return self._check(x, y, weights, class_weight, caller, shape, build)
+
+        def later(x: Any, y: Any, weights: Any) -> Examples:
+            return self._examples(x, y, weights, class_weight)
+
+        return Stream(x, first, later)
+
+    def _examples(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: Mapping[Any, float] | None,
+        shape: Shape | None = None,
+    ) -> Examples:
+        """Samples of a shape, the model's own if none is given, with what goes with them."""
+        array = self._as_array(x)
+        shape = shape or self._sample_shape(array)
+        samples = data_adapters.check_samples(array, shape)
+        wanted = data_adapters.Wanted(
+            self._output_shape(shape),
+            self.loss.name,
+            self.loss.sparse,
+            getattr(self.loss, "ignore_class", None),
+            self.theta.dtype,
+        )
+        return data_adapters.check_data(samples, y, sample_weight, class_weight, wanted)
 
     def _check(
         self,
@@ -784,17 +879,10 @@ class Sequential(TrainingNetwork):
         build: bool = True,
     ) -> Examples:
         """Everything that a user hands over, checked before anything moves; and the objective."""
-        if not self.compiled:
-            raise ValueError(f"{caller}: the model is not compiled: call compile(optimizer, loss).")
-        array = self._as_array(x)
-        shape = shape or self._sample_shape(array)
-        samples = data_adapters.check_samples(array, shape)
+        self._require_compiled(caller)
+        data = self._examples(x, y, sample_weight, class_weight, shape)
+        shape = data.x.shape[1:]
         output = self._output_shape(shape)
-        ignored = getattr(self.loss, "ignore_class", None)
-        wanted = data_adapters.Wanted(
-            output, self.loss.name, self.loss.sparse, ignored, self.theta.dtype
-        )
-        data = data_adapters.check_data(samples, y, sample_weight, class_weight, wanted)
         strange = fitting.unknown_part(self, self.loss)
         if strange is not None:
             warnings.warn(

@@ -191,9 +191,9 @@ TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
             "bounding_boxes",
         ),
         (
-            "a tool for generators and progress",
-            "arrays, and the progress bar of fit",
-            "PyDataset Progbar Sequence Config disable_interactive_logging "
+            "a tool for batches and progress",
+            "PyDataset, and the progress bar of fit",
+            "Progbar Config disable_interactive_logging "
             "enable_interactive_logging is_interactive_logging_enabled pack_x_y_sample_weight "
             "unpack_x_y_sample_weight",
         ),

@@ -1,4 +1,4 @@
-"""`keras.utils` as far as it is here: the seed of everything, one-hot labels, normalised rows."""
+"""`keras.utils` as far as it is here: the seed of everything, labels, rows, batches by number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import support
+import scratchnet.support as support
 from scratchnet.engines import Array
 from scratchnet.support import one_hot
 from scratchnet.unbuilt import refusing
@@ -62,3 +62,41 @@ def normalize(x: Any, axis: int = -1, order: float = 2) -> Array:
     norm = np.atleast_1d(np.linalg.norm(array, order, axis))
     norm[norm == 0] = 1
     return array / np.expand_dims(norm, axis)
+
+
+class PyDataset:
+    """Batches by their number, to be read again in each epoch: give it `__getitem__` and `__len__`.
+
+    As in Keras, `fit(shuffle=True)` shuffles the batches, and `on_epoch_begin` and `on_epoch_end`
+    are called around an epoch. Batches are made in the thread that trains.
+
+    >>> import numpy as np
+    >>> class Squares(PyDataset):
+    ...     def __len__(self):
+    ...         return 3
+    ...     def __getitem__(self, i):
+    ...         return np.full((2, 1), i), np.full((2, 1), i**2)
+    >>> Squares().num_batches
+    3
+    """
+
+    def __init__(
+        self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
+    ):
+        self.workers, self.max_queue_size = workers, max_queue_size
+        self.use_multiprocessing = use_multiprocessing
+
+    def __getitem__(self, index: int) -> Any:
+        raise NotImplementedError("PyDataset: write __getitem__(index), which returns a batch.")
+
+    @property
+    def num_batches(self) -> int | None:
+        """`len(self)`, or None for a data set without end."""
+        return len(self) if hasattr(self, "__len__") else None
+
+    def on_epoch_begin(self) -> None: ...
+    def on_epoch_end(self) -> None: ...
+
+
+Sequence = PyDataset
+"""Its older name."""

@@ -447,6 +447,10 @@ KERAS = {
         lambda marker: keras(config=b'{"config": {"layers": [Infinity]}}'),
         "Infinity",
     ),
+    "layers that are texts": (
+        lambda marker: keras(lambda c: c["config"].update(layers=["Dense", 3])),
+        "described by something else than an object",
+    ),
     "a config that is a list": (lambda marker: keras(config=b"[1]"), "config.json is a list"),
     "a config twice": (
         lambda marker: keras(extra=[("config.json", b"{}")]),

@@ -53,12 +53,20 @@ def answers(result) -> dict[str, dict]:
     return {found["image"]: found for found in json.loads(result.stdout)["images"]}
 
 
+def after_the_model(result) -> str:
+    """What is said on standard error beside the model's name."""
+    first, _, rest = result.stderr.partition("\n")
+    assert first.startswith("Model: ")
+    return rest
+
+
 # --- what is read ---------------------------------------------------------------------------------
 
 
 def test_a_photo_is_one_line_on_standard_output(read, mine, five):
     result = read(five)
-    assert (result.exit_code, result.stderr) == (0, "")
+    said = f"Model: {mine}, trained for 10 epochs on scikit-learn digits\n"
+    assert (result.exit_code, result.stderr) == (0, said)
     probabilities = softmax_of(run_folder.read_run(mine).model(), photos.pencilled(5))
     assert probabilities.argmax() == 5
     assert result.stdout == f"five.png: 5 ({probabilities[5]:.1%})\n"
@@ -130,7 +138,7 @@ def test_a_blank_page_has_no_digit(read, tmp_path):
     Image.new("L", (300, 400), 240).save(tmp_path / "blank.png")
     result = read("blank.png")
     assert (result.exit_code, result.stdout) == (0, "blank.png: no digit\n")
-    assert result.stderr == "Warning: blank.png: no strokes were found on it.\n"
+    assert after_the_model(result) == "Warning: blank.png: no strokes were found on it.\n"
     found = answers(read("blank.png", "--json"))["blank.png"]
     assert (found["digit"], found["confidence"], found["box"]) == (None, None, None)
 
@@ -152,9 +160,9 @@ def test_a_network_that_is_unsure_says_between_what(read, five, monkeypatch):
     monkeypatch.setattr(predict, "UNSURE", found["confidence"] * 1.01)
     second = np.argsort(found["probabilities"])[-2]
     warning = f"Warning: five.png: the network is unsure: 5, or {second}.\n"
-    assert read(five).stderr == warning
+    assert after_the_model(read(five)) == warning
     monkeypatch.setattr(predict, "UNSURE", found["confidence"] * 0.99)
-    assert read(five).stderr == ""
+    assert after_the_model(read(five)) == ""
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -167,11 +175,11 @@ def test_a_bad_file_is_one_line_and_the_rest_go_on(read, five, tmp_path):
     names = ["empty.png", "nowhere.png", "text.png", "nothing", "no*thing.jpg"]
     result = read(*names, five)
     assert result.exit_code == 2 and result.stdout.startswith("five.png: 5 (")
-    lines = result.stderr.splitlines()
+    lines = after_the_model(result).splitlines()
     assert [line.split(": ")[1] for line in lines] == names
     assert all(line.startswith("Error: ") and line.endswith(".") for line in lines)
     found = read(*names, five, "--json")
-    assert found.exit_code == 2 and found.stderr == result.stderr
+    assert found.exit_code == 2 and found.stderr == after_the_model(result)
     assert [("error" in answer) for answer in answers(found).values()] == [True] * 5 + [False]
 
 
@@ -198,8 +206,15 @@ def test_a_model_that_takes_no_photos_is_refused_in_one_line(run, five, tmp_path
         assert result.stderr.count("\n") == 1
 
 
-def test_without_a_model_or_a_photo_the_usage_is_shown(run):
-    for arguments in (["a.png"], ["--model", "a"], ["--model", "a", "b.png", "--enlarge", "0"]):
+def test_without_a_model_that_of_runs_train_reads(run, mine, five, tmp_path):
+    missing = run("predict", five)
+    assert missing.exit_code == 2 and missing.stderr.startswith("Error: runs/train does not exist")
+    shutil.copytree(mine, tmp_path / "runs" / "train")
+    assert run("predict", five).stdout == run("predict", "--model", str(mine), five).stdout
+
+
+def test_without_a_photo_the_usage_is_shown(run):
+    for arguments in ([], ["--model", "a"], ["--model", "a", "b.png", "--enlarge", "0"]):
         result = run("predict", *arguments)
         assert result.exit_code == 2 and "Usage" in result.stderr and result.stdout == ""
 

@@ -343,3 +343,46 @@ def test_a_checkpoint_with_another_field_is_refused_by_an_error_of_ours(field, v
     with pytest.raises(SavedStateError, match=r"latest\.npz"):
         fit(model, [keep])
     assert model.theta.tobytes() == before
+
+
+def stopping():
+    return callbacks.EarlyStopping("loss", patience=9, restore_best_weights=True)
+
+
+OTHERWISE = {
+    "a history that is a text": lambda c: c.update(history="x"),
+    "a column that is a number": lambda c: c["history"].update(loss=1.5),
+    "an epoch that is none": lambda c: c.update(epochs=["x"]),
+    "steps beyond counting": lambda c: c.update(iterations=10**40),
+    "a flag for fewer layers": lambda c: c["trainable"].pop(),
+    "a flag that is a number": lambda c: c["trainable"].__setitem__(0, 1),
+    "an attribute that is no number of the optimizer": lambda c: c["optimizer"].update(step=1),
+    "a method of the optimizer": lambda c: c["optimizer"].update(name="x"),
+    "a rate that is a text": lambda c: c["optimizer"].update(learning_rate="x"),
+    "slots of the last layer, counted from behind": lambda c: c.update(slot_layers=[0, -1]),
+    "a place in the rows that is no whole number": lambda c: c["rows"].update(start=1.5),
+    "a callback that remembers more": lambda c: c["callbacks"][0][1].update(model=1),
+    "a callback that remembers less": lambda c: c["callbacks"][0][1].pop("best"),
+    "a callback's text for a number": lambda c: c["callbacks"][0][1].update(best="x"),
+    "a callback's count below 0": lambda c: c["callbacks"][0][1].update(wait=-1),
+    "weights that are others": lambda c: c["callbacks"][0][1]["best_weights"].pop(),
+    "weights that are a text": lambda c: c["callbacks"][0][1].update(best_weights="x"),
+    "key of a layer that has none": lambda c: c["keys"].__setitem__(0, 3),
+    "meters of fewer metrics": lambda c: c["meters"].pop(),
+}
+
+
+@pytest.mark.parametrize("case", OTHERWISE)
+def test_a_checkpoint_that_says_otherwise_is_refused_before_training(case, tmp_path):
+    """Nothing in it may surface as another error in mid-training, or reach an attribute that a
+    checkpoint has no business with."""
+    with pytest.raises(CutOffError):
+        fit(network(), [stopping(), Cut(tmp_path, 13, save_freq=1)])
+    keep = callbacks.BackupAndRestore(tmp_path, save_freq=1)
+    state = saving.load(keep.file)
+    OTHERWISE[case](state.config)
+    saving.save(keep.file, state)
+    model = network()
+    with pytest.raises(SavedStateError, match=r"latest\.npz"):
+        fit(model, [stopping(), keep])
+    assert model.optimizer.iterations in (0, 13)

@@ -251,7 +251,7 @@ ARGUMENT_ERRORS = {
         "'sparse_categorical_crossentrop'",
         "Did you mean 'sparse_categorical_crossentropy'?",
     ),
-    "no loss": (lambda m: Sequential().compile("sgd"), "loss=None", "'mse'"),
+    "no loss": (lambda m: without_loss().fit(X, Y), "no loss", "compile(optimizer, loss)"),
     "a loss without a number": (
         lambda m: m.compile("sgd", losses.MeanSquaredError(reduction=None)),
         "'none'",
@@ -281,6 +281,12 @@ ARGUMENT_ERRORS = {
     ),
 }
 ERRORS = DATA_ERRORS | ARGUMENT_ERRORS
+
+
+def without_loss():
+    model = Sequential([Input((6,)), layers.Dense(3)])
+    model.compile("sgd")
+    return model
 
 
 @pytest.mark.parametrize("case", ERRORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import unittest
 
 import numpy as np
@@ -288,6 +289,14 @@ def test_everything_can_be_said():
     assert "m" in str(check(Odd(), (4, 3), **said))
 
 
+class NeedsRate:
+    def __init__(self, lr):
+        self.lr = lr
+
+    def step(self, params, grads):
+        params[0] -= self.lr * grads[0]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -298,6 +307,10 @@ def test_everything_can_be_said():
         (lambda: check((np.tanh,), (4, 3)), "a pair of functions"),
         (lambda: check(object, (4, 3)), "there is no forward"),
         (lambda: check(lambda a, b, c, d: None, (4, 3)), "raised TypeError"),
+        (lambda: check((np.tanh, np.cosh), np.arange(3)), "no gradient of anything was found"),
+        (lambda: check((np.tanh, np.cosh), (3,), input_gradient=()), "no gradient of anything"),
+        (lambda: check((lambda x: sys.exit(3), np.cosh), (3,)), "forward raised SystemExit"),
+        (lambda: check(NeedsRate), r"could not be made.*missing 1 required"),
     ],
 )
 def test_what_is_not_found_is_said_with_the_argument_that_would_tell(call, words):
@@ -310,6 +323,12 @@ def test_what_is_not_found_is_said_with_the_argument_that_would_tell(call, words
 def test_an_unknown_option_is_a_value_error(options):
     with pytest.raises(ValueError, match=r"beer|gravity"):
         check(Dense, (4, 3), **options)
+
+
+@pytest.mark.parametrize("shape", [(-1, 3), (0, 3), (4, 0)])
+def test_a_shape_without_elements_is_a_value_error(shape):
+    with pytest.raises(ValueError, match="sizes of at least 1"):
+        check(Dense, shape)
 
 
 SEEN = []  # what a closure holds is put back before every pass, a global is not

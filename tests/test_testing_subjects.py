@@ -1,4 +1,4 @@
-"""`check` on code in a dozen styles: right code passes, every planted slip is caught."""
+"""`check` on code in fourteen styles: right code passes, every planted slip is caught."""
 
 from __future__ import annotations
 

@@ -1,30 +1,34 @@
 """The anatomy of a training step: every tensor of it, and the code that made each.
 
 A run's training is replayed to the bit, and a few of its steps are taken once more on the reference
-engine under a witness (`tracing.py`), so that no formula is written twice. What Keras computes for
-the same step comes as an argument. It refuses networks other than those that
-`run_training.build_model` makes. Read `pages/anatomy_page.py` next.
+engine, or a learner's own, under a witness (`tracing.py`), so that no formula is written twice.
+What Keras computes for the same step comes as an argument. It refuses networks other than those
+that `run_training.build_model` makes. Read `pages/anatomy_page.py` next.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from scratchnet import learning
 from scratchnet.app import run_training
+from scratchnet.app.course import own_code
+from scratchnet.app.course.own_code import OwnCode
 from scratchnet.app.run_folder import SavedRun
 from scratchnet.app.run_training import RunSettings
 from scratchnet.app.tracing import Call, Calls, Source, source, trace
 from scratchnet.datasets import Data
-from scratchnet.engines import Array, reference
+from scratchnet.engines import Array, Engine, reference
 from scratchnet.layers import Dense
 from scratchnet.losses import SIGMOID_READINGS, SparseCategoricalCrossentropy
 from scratchnet.model import Network
@@ -121,6 +125,7 @@ class Explanation:
             `exact` where model and moments are the same bits.
         saturation: the smallest number whose sigmoid is exactly 1.
         ties: of the replayed network, and of the same training on the other scaling.
+        own: the exercises of the course whose functions computed, where the run is a learner's.
     """
 
     settings: RunSettings
@@ -132,6 +137,7 @@ class Explanation:
     apart: float
     saturation: float
     ties: list[Ties]
+    own: list[str] = field(default_factory=list)
 
 
 KerasTensors = Callable[[Sequential, Any], Mapping[str, Array]]
@@ -168,7 +174,7 @@ class BeforeStep(NamedTuple):
 
 
 def replay(
-    settings: RunSettings, data: Data, dtype: str, wanted: set[int]
+    settings: RunSettings, data: Data, dtype: str, wanted: set[int], engine: Engine | None = None
 ) -> tuple[Sequential, list[BeforeStep], int]:
     """Train as the run did: the model at the end, the wanted moments, the number of steps.
 
@@ -176,7 +182,7 @@ def replay(
     itself repeats. A wanted step 0 stands for the last.
     """
     model, (x, y), size = (
-        run_training.build_model(settings, data, dtype),
+        run_training.build_model(settings, data, dtype, engine),
         data[0],
         settings.batch_size,
     )
@@ -196,40 +202,54 @@ def replay(
     return model, moments, each * settings.epochs
 
 
+def _saved_and_twin(
+    run: SavedRun,
+    settings: run_training.RunSettings,
+    data: Data,
+    dtype: str,
+    engine: Engine | None,
+) -> tuple[Sequential, Sequential]:
+    """The run's model, and an untrained one of the same shapes that looks at the steps."""
+    saved = run.model(data[0][0].shape[1:])
+    twin = run_training.build_model(replace(settings, engine="reference"), data, dtype, engine)
+    if [a.shape for a in saved.weights] != [a.shape for a in twin.weights]:
+        raise ExplainError(
+            f"{run.path} holds another network than `scratchnet train` makes, which is the only "
+            "one that can be replayed. Train a run with it."
+        )
+    return saved, twin
+
+
 def dissect(
     run: SavedRun,
     data: Data,
     image: int | None = None,
     keras: KerasTensors | None = None,
     progress: run_training.ProgressListener | None = None,
+    own: OwnCode | None = None,
 ) -> Explanation:
     """Replay the run, and look at some of its steps.
 
     Args:
-        data: what the run was trained on; of anything else the page says that it is not.
+        data: what the run was given, without copies; else the page says that it is another.
         image: take this test image alone as the batch, instead of the run's own batches.
         keras: gives Keras's tensors for a step, such as `keras_ref.step_tensors.tensors`.
+        own: a learner's functions, which compute, and whose lines are shown.
 
     Raises:
         ExplainError: for an image that the test set has not, or another network than this one.
     """
-    progress, settings, dtype = (
-        progress or run_training.ProgressListener(),
-        settings_of(run),
-        run.about["settings"]["dtype"],
-    )
+    progress = progress or run_training.ProgressListener()
+    settings, dtype = settings_of(run), run.about["settings"]["dtype"]
+    data = run_training.augmented(data, settings, progress)
     (x, y), (x_test, y_test) = data
     if image is not None and not 0 <= image < len(x_test):
         raise ExplainError(f"image {image}: expected one of the {len(x_test)} test images, from 0.")
-    saved, steps = run.model(x.shape[1:]), []
-    twin = run_training.build_model(replace(settings, engine="reference"), data, dtype)
-    if [a.shape for a in saved.weights] != [a.shape for a in twin.weights]:
-        raise ExplainError(
-            f"{run.path} holds another network than `scratchnet train` makes, which is the only "
-            "one that can be replayed. Train a run with it."
-        )
+    engine, file = (None, None) if own is None else (own.engine, own.path)
+    saved, twin = _saved_and_twin(run, settings, data, dtype, engine)
+    steps = []
     progress.begin("replaying the run", 2)
-    model, moments, last = replay(settings, data, dtype, {0, *STEPS})
+    model, moments, last = replay(settings, data, dtype, {0, *STEPS}, engine)
     progress.advance()
     other, _, _ = replay(replace(settings, scaled=not settings.scaled), data, dtype, set())
     progress.begin("looking at steps", len(moments))
@@ -238,13 +258,14 @@ def dissect(
         batch = (x[moment.rows], y[moment.rows])
         if image is not None:
             batch = (x_test[image : image + 1], y_test[image : image + 1])
-        steps.append(take_step(twin, moment, batch, keras))
+        steps.append(take_step(twin, moment, batch, keras, file))
         if image is None:
             steps[-1].apart = float(np.max(np.abs(twin.theta - moment.after)))
         progress.advance()
     progress.end()
     slots = saved.optimizer.slots
     return Explanation(
+        own=[] if own is None else own.passed,
         settings=settings,
         data_name=run.about["data"]["name"],
         dtype=dtype,
@@ -264,9 +285,16 @@ def dissect(
 
 
 def take_step(
-    model: Sequential, moment: BeforeStep, given: tuple[Array, Array], keras: KerasTensors | None
+    model: Sequential,
+    moment: BeforeStep,
+    given: tuple[Array, Array],
+    keras: KerasTensors | None,
+    file: Path | None = None,
 ) -> Step:
-    """Take the step from this moment on the reference engine, and tell what happened."""
+    """Take the step from this moment on the model's engine, and tell what happened.
+
+    The engine is the reference, or one whose own functions stand in `file`.
+    """
     model.theta[...] = moment.theta
     learning.claim(model)
     model.optimizer.iterations = moment.number - 1
@@ -275,7 +303,7 @@ def take_step(
     batch = model.batch(*given)
     with single_threaded_blas():
         theirs = {} if keras is None else keras(model, batch)
-        calls = trace(lambda: model.train_step(batch))
+        calls = trace(lambda: model.train_step(batch), file)
     operations = [
         *_forward(calls),
         *_loss_operations(calls),
@@ -294,8 +322,28 @@ def _units(n: int) -> tuple[str, str]:
     return (f"unit{n - 1}" if n > 1 else "pixel"), f"unit{n}"
 
 
-def _sources(*calls: Call) -> list[Source]:
-    return [source([call]) for call in calls]
+def _sources(calls: Calls, *shown: Call) -> list[Source]:
+    """The functions that ran, outermost first; a learner's own and not the line that calls it."""
+    return [source([call]) for one in shown for call in (_inside(calls, one) or [one])]
+
+
+def _inside(calls: Calls, call: Call) -> list[Call]:
+    """The learner's function behind `through`; nothing where it is none in Python."""
+    if not own_code.is_through(call.code):
+        return []
+    return [other for other in calls if other.caller is call][:1]
+
+
+ADAM = tuple(inspect.signature(reference.adam).parameters)
+DENSE = tuple(inspect.signature(reference.dense_backward).parameters)
+
+
+def _arrays(names: tuple[str, ...], call: Call, after: bool = False) -> dict[str, Any]:
+    """What a function of the engine was given by the contract's names, and then after it."""
+    found = call.left if after else call.given
+    if own_code.is_through(call.code):
+        return dict(zip(names, found["arguments"], strict=True))
+    return found
 
 
 def _forward(calls: Calls) -> Iterator[Operation]:
@@ -305,14 +353,16 @@ def _forward(calls: Calls) -> Iterator[Operation]:
     batch, n, axes = step.given["batch"], 0, ("image", "pixel")
     tensors = {"pixels": Tensor(batch.x, axes), "y": Tensor(batch.y, axes[:1])}
     (gradient,) = calls.of(Network.gradient)
-    yield Operation("pixels", "batch", 0, tensors, _sources(step, gradient, run, whole))
+    yield Operation("pixels", "batch", 0, tensors, _sources(calls, step, gradient, run, whole))
     steps = calls.by(whole)
     for forward, activation in zip(steps[::2], steps[1::2], strict=True):
         layer, Z = forward.given["self"], forward.result[0]
         if not isinstance(layer, Dense):
             kind = type(layer).__name__.lower()
             key = {"rescaling": "R", "flatten": "X"}[kind]
-            yield Operation(key, kind, 0, {key: Tensor(Z, axes)}, _sources(forward, activation))
+            yield Operation(
+                key, kind, 0, {key: Tensor(Z, axes)}, _sources(calls, forward, activation)
+            )
             continue
         n += 1
         kernel, params = _units(n), forward.given["params"]
@@ -322,9 +372,9 @@ def _forward(calls: Calls) -> Iterator[Operation]:
             f"W{n}": Tensor(params["kernel"], kernel),
             f"b{n}": Tensor(params["bias"], kernel[1:]),
         }
-        yield Operation(f"Z{n}", "dense", n, tensors, _sources(forward, *calls.by(forward)))
+        yield Operation(f"Z{n}", "dense", n, tensors, _sources(calls, forward, *calls.by(forward)))
         tensors = {f"A{n}": Tensor(activation.result, axes)}
-        yield Operation(f"A{n}", layer.activation, n, tensors, _sources(activation))
+        yield Operation(f"A{n}", layer.activation, n, tensors, _sources(calls, activation))
 
 
 def _loss_operations(calls: Calls) -> Iterator[Operation]:
@@ -341,9 +391,9 @@ def _loss_operations(calls: Calls) -> Iterator[Operation]:
         "l": Tensor(l, axes[:1]),
         "share": Tensor(share.result, axes[:1]),
     }
-    yield Operation("loss", "loss", n, tensors, _sources(losses, forward, share))
+    yield Operation("loss", "loss", n, tensors, _sources(calls, losses, forward, share))
     tensors = {f"dZ{n}": Tensor(whole.result[1], axes)}
-    yield Operation(f"dZ{n}", "logits", n, tensors, _sources(whole, backward))
+    yield Operation(f"dZ{n}", "logits", n, tensors, _sources(calls, whole, backward))
 
 
 def _backward(calls: Calls) -> Iterator[Operation]:
@@ -353,25 +403,26 @@ def _backward(calls: Calls) -> Iterator[Operation]:
     for call in calls.by(whole):
         if not isinstance(call.given.get("self"), Dense):
             tensors = {f"dZ{n - 1}": Tensor(call.result, ("image", f"unit{n - 1}"))}
-            yield Operation(f"dZ{n - 1}", "relu'", n - 1, tensors, _sources(call))
+            yield Operation(f"dZ{n - 1}", "relu'", n - 1, tensors, _sources(calls, call))
             continue
         n -= 1
         (product,) = calls.by(call)
-        kernel = _units(n)
+        left, kernel = _arrays(DENSE, product, after=True), _units(n)
         tensors = {
-            f"dW{n}": Tensor(product.left["dW"], kernel),
-            f"db{n}": Tensor(product.left["db"], kernel[1:]),
+            f"dW{n}": Tensor(left["dW"], kernel),
+            f"db{n}": Tensor(left["db"], kernel[1:]),
         }
-        yield Operation(f"dW{n}", "kernel", n, tensors, _sources(call, product))
+        yield Operation(f"dW{n}", "kernel", n, tensors, _sources(calls, call, product))
         if product.result is not None:
             tensors = {f"dA{n - 1}": Tensor(product.result, ("image", kernel[0]))}
-            yield Operation(f"dA{n - 1}", "inputs", n - 1, tensors, _sources(whole, product))
+            yield Operation(f"dA{n - 1}", "inputs", n - 1, tensors, _sources(calls, whole, product))
 
 
 def _update(calls: Calls, model: Sequential) -> Iterator[Operation]:
     """Adam: its one number for the step, its moments, and how far each weight goes."""
     (step,), (scalars,) = calls.of(Optimizer.step), calls.of(Adam.scalars)
-    (update,), (adam,) = calls.of(Adam.update), calls.of(reference.adam)
+    (update,), adam = calls.of(Adam.update), _adam(calls)
+    given, left = _arrays(ADAM, adam), _arrays(ADAM, adam, after=True)
     axes = {
         f"{kind}{n}": _units(n) if kind == "W" else _units(n)[1:]
         for n in range(1, len(calls.of(Dense.forward)) + 1)
@@ -384,29 +435,36 @@ def _update(calls: Calls, model: Sequential) -> Iterator[Operation]:
         each = zip(axes.items(), arrays, strict=True)
         return {f"{name} {key}": Tensor(array, names) for (key, names), array in each}
 
-    yield Operation("alpha", "alpha", 0, {}, _sources(step, scalars))
+    yield Operation("alpha", "alpha", 0, {}, _sources(calls, step, scalars))
     moments: dict[str, Tensor] = {}
     for name in ("m", "v"):
-        moments |= cut(f"{name} before", adam.given[name]) | cut(name, adam.left[name])
-    yield Operation("moments", "moments", 0, moments, _sources(update, adam))
-    again: dict[str, Any] = copy.deepcopy(adam.given)
+        moments |= cut(f"{name} before", given[name]) | cut(name, left[name])
+    yield Operation("moments", "moments", 0, moments, _sources(calls, update, adam))
+    again: dict[str, Any] = copy.deepcopy(given)
     again["theta"][...] = 0
-    reference.adam(**again)  # from 0, the step itself is all that is left
-    moved = cut("step", 0 - again["theta"]) | cut("new", adam.left["theta"])
-    yield Operation("new", "new", 0, moved, _sources(adam))
+    # From 0, the step itself is all that is left.
+    model.engine.optimizers["adam"](*(again[name] for name in ADAM))
+    moved = cut("step", 0 - again["theta"]) | cut("new", left["theta"])
+    yield Operation("new", "new", 0, moved, _sources(calls, adam))
+
+
+def _adam(calls: Calls) -> Call:
+    """The engine's function for Adam's step."""
+    (update,) = calls.of(Adam.update)
+    return calls.by(update)[-1]
 
 
 def _scalars(calls: Calls) -> dict[str, float]:
     """The numbers of Adam's step."""
-    (adam,), (update,) = calls.of(reference.adam), calls.of(Adam.update)
-    optimizer, dtype = update.given["self"], adam.given["theta"].dtype
+    (update,), adam = calls.of(Adam.update), _arrays(ADAM, _adam(calls))
+    optimizer, dtype = update.given["self"], adam["theta"].dtype
     return {
         "t": float(optimizer.iterations),
-        "alpha": float(adam.given["alpha"]),
+        "alpha": float(adam["alpha"]),
         "learning_rate": optimizer.learning_rate,
-        "one_minus_beta_1": float(dtype.type(adam.given["one_minus_beta_1"])),
-        "one_minus_beta_2": float(dtype.type(adam.given["one_minus_beta_2"])),
-        "epsilon": float(dtype.type(adam.given["epsilon"])),
+        "one_minus_beta_1": float(dtype.type(adam["one_minus_beta_1"])),
+        "one_minus_beta_2": float(dtype.type(adam["one_minus_beta_2"])),
+        "epsilon": float(dtype.type(adam["epsilon"])),
     }
 
 
@@ -424,7 +482,7 @@ def _head(calls: Calls) -> tuple[Operation, dict[str, float]]:
         seen = trace(partial(objective.value_and_gradient, Z, A, y, None))
         losses[reading], arrays[f"dZ{n} {reading}"] = float(seen[0].result[0]), seen[0].result[1]
         if reading == "probabilities":  # Keras elsewhere: through the derivative after all
-            sources = _sources(*seen.by(seen[0])[-2:])
+            sources = _sources(seen, *seen.by(seen[0])[-2:])
     tensors = {name: Tensor(array, ("image", f"unit{n}")) for name, array in arrays.items()}
     return Operation("head", "head", n, tensors, sources), losses
 

@@ -457,7 +457,9 @@ class SavedRun:
             model = models.load_model(self.model_file)
         model.threads = settings.get("threads")
         takes = tuple(model.input_shape[1:])
-        if not (model.compiled and model.loss.sparse and model.output_shape[1:] == (10,)):
+        if not (
+            model.compiled and model.loss and model.loss.sparse and model.output_shape[1:] == (10,)
+        ):
             raise RunError(self.path / MODEL, "is no model that tells ten digits apart", _BROKEN)
         if shape is not None and takes != tuple(shape):
             finding = (

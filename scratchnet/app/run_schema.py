@@ -82,6 +82,7 @@ SETTINGS = {
     "scaled": bool,
     "engine": Maybe(OneOf(("auto", "reference", "compiled"))),
     "threads": Maybe(Whole(1)),
+    "augment?": Whole(0),
     "limit": Maybe(Whole(1)),
     "dtype": OneOf(("float32", "float64")),
 }
@@ -133,6 +134,7 @@ RESULT = {
     "tensorflow?": Each(object),
     "environment?": ENVIRONMENT,
     "pictures?": [str],
+    "course?": {"sha256": str, "passed": [str]},
 } | {f"{name}?": LAST_EPOCH for name in MODELS}
 """`result.json`."""
 

@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from scratchnet import config, layers, models
 from scratchnet.callbacks import BackupAndRestore, Callback, Logs
-from scratchnet.datasets import Data
-from scratchnet.engines import Array
+from scratchnet.datasets import Data, augmentation
+from scratchnet.engines import Array, Engine
 from scratchnet.process import Interruptible
 from scratchnet.saving import State
 from scratchnet.sequential import Sequential
@@ -28,6 +28,8 @@ from scratchnet.sequential import Sequential
 COLUMNS = ("loss", "accuracy", "val_loss", "val_accuracy", "seconds")
 OURS, KERAS = "scratchnet", "keras"
 SHOWN = {OURS: "scratchnet", KERAS: "Keras"}
+AUGMENTATION = 1
+"""The spawn key of the copies' random numbers under the run's seed."""
 TEST_BATCH = 1000
 """Samples at once where nothing is learned; the means are those of any other batch size."""
 
@@ -45,6 +47,8 @@ class RunSettings:
     scaled: bool = True
     engine: str | None = None
     threads: int | None = None
+    augment: int = 0
+    """How many distorted copies of the training images `augmented` adds to them."""
 
 
 class Scores(NamedTuple):
@@ -113,10 +117,13 @@ class ProgressListener:
         """The phase is over."""
 
 
-def build_model(settings: RunSettings, data: Data, dtype: str = "float32") -> Sequential:
+def build_model(
+    settings: RunSettings, data: Data, dtype: str = "float32", engine: Engine | None = None
+) -> Sequential:
     """The well-known network for these images, compiled; a seed gives the same start in any dtype.
 
     Flatten, Dense 50 relu, Dense 50 relu, Dense 10 sigmoid, on pixels divided by 255 if scaled.
+    An `engine` of one's own takes the place of that in the settings.
     """
     before = config.floatx()
     config.set_floatx(dtype)
@@ -134,9 +141,26 @@ def build_model(settings: RunSettings, data: Data, dtype: str = "float32") -> Se
         )
     finally:
         config.set_floatx(before)
-    loss, engine, threads = "sparse_categorical_crossentropy", settings.engine, settings.threads
-    model.compile("adam", loss, metrics=["accuracy"], engine=engine, threads=threads)
+    loss, threads = "sparse_categorical_crossentropy", settings.threads
+    computes = engine or settings.engine
+    model.compile("adam", loss, metrics=["accuracy"], engine=computes, threads=threads)
     return model
+
+
+def augmented(data: Data, settings: RunSettings, progress: ProgressListener | None = None) -> Data:
+    """The data that a run is trained on: `settings.augment` affine copies beside the originals.
+
+    Drawn from the run's seed, apart from what it draws for weights and order, so that a run that
+    goes on, or is replayed, sees the same images again. The test set stays as it is.
+    """
+    if not settings.augment:
+        return data
+    progress = progress or ProgressListener()
+    progress.begin("distorting copies of the training images", 1)
+    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(AUGMENTATION,)))
+    training = augmentation.affine_copies(*data[0], settings.augment, rng)
+    progress.end()
+    return training, data[1]
 
 
 def train_solo(
@@ -216,6 +240,10 @@ class EpochRecorder(Callback):
     """
 
     remembered = ("history", "spent")
+    recalls: ClassVar = {
+        "history": lambda recorder, value: _is_history(value),
+        "spent": lambda recorder, value: type(value) is float,
+    }
 
     def __init__(
         self,
@@ -254,6 +282,15 @@ class EpochRecorder(Callback):
         if self.model.engine.fused:
             self.progress.advance()
         self.progress.epoch({OURS: self.history})
+
+
+def _is_history(value: Any) -> bool:
+    """Whether it is a list of numbers for each column, all of one length."""
+    if not isinstance(value, dict) or value.keys() != {*COLUMNS}:
+        return False
+    lists = all(type(column) is list for column in value.values())
+    numbers = lists and all(type(x) in (int, float) for column in value.values() for x in column)
+    return numbers and len({len(column) for column in value.values()}) == 1
 
 
 class BatchCounter(Callback):

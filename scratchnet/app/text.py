@@ -34,6 +34,21 @@ def jsonable(value: Any) -> Any:
     return value
 
 
+def trained(about: Mapping[str, Any], epochs: int | None) -> str:
+    """How a run was trained, in a few words; nothing where it does not say so.
+
+    >>> trained({"settings": {"augment": 3}, "data": {"name": "MNIST"}}, 10)
+    'trained for 10 epochs on MNIST and 3 distorted copies of each image'
+    """
+    settings, data = about.get("settings", {}), about.get("data", {})
+    epochs = epochs or settings.get("epochs")
+    if not epochs or "name" not in data:
+        return ""
+    copies = settings.get("augment", 0)
+    more = f" and {copies} distorted cop{'ies' if copies > 1 else 'y'} of each image"
+    return f"trained for {epochs} epoch{'s' * (epochs > 1)} on {data['name']}{more * bool(copies)}"
+
+
 def dimensions(shape: tuple[int | None, ...]) -> str:
     """A shape as people say it.
 

@@ -63,8 +63,8 @@ class Calls(list[Call]):
         return Calls(c for c in self if c.caller is caller and _has_array((c.given, c.result)))
 
 
-def trace(run: Callable[[], Any]) -> Calls:
-    """Run it, and return the calls of this package's functions.
+def trace(run: Callable[[], Any], also: Path | None = None) -> Calls:
+    """Run it, and return the calls of this package's functions, and of those in the file `also`.
 
     >>> from scratchnet.engines import reference
     >>> (call,) = trace(lambda: reference.relu(np.array([-1.0, 2.0])))
@@ -77,7 +77,8 @@ def trace(run: Callable[[], Any]) -> Calls:
     def enter(frame: FrameType, event: str, value: Any) -> Any:
         code = frame.f_code
         # A comprehension has a frame of its own in Python 3.11; its line is its function's.
-        if code.co_name.startswith("<") or not code.co_filename.startswith(str(PACKAGE)):
+        seen = code.co_filename.startswith(str(PACKAGE)) or code.co_filename == str(also)
+        if code.co_name.startswith("<") or not seen:
             return None
         caller, up = None, frame.f_back
         while up is not None and caller is None:
@@ -126,7 +127,7 @@ class Source(NamedTuple):
     """The text of a function that ran, as it stands in its file, without its doctests."""
 
     path: str
-    """Within the folder that holds the package."""
+    """Within the folder that holds the package; the name alone of a file elsewhere."""
     name: str
     lines: list[Line]
 
@@ -150,9 +151,20 @@ def source(calls: list[Call]) -> Source:
         for i, line in enumerate(text.splitlines(), 1)
         if i not in hidden
     ]
-    return Source(
-        Path(code.co_filename).relative_to(PACKAGE.parent).as_posix(), code.co_qualname, shown
-    )
+    path = Path(code.co_filename)
+    inside = path.is_relative_to(PACKAGE.parent)
+    where = path.relative_to(PACKAGE.parent).as_posix() if inside else path.name
+    return Source(where, code.co_qualname, shown)
+
+
+def whole_file(name: str, text: str) -> Source:
+    """A file as it stands, of which nothing is known to have run.
+
+    >>> whole_file("a.py", "x = 1").lines
+    [Line(number=1, text='x = 1', kind='')]
+    """
+    lines = [Line(i, line, "") for i, line in enumerate(text.splitlines(), 1)]
+    return Source(name, name, lines)
 
 
 def _examples(function: Any, lines: list[str]) -> range:

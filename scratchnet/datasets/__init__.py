@@ -11,7 +11,10 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from scratchnet.datasets import digits, fashion_mnist, mnist, synthetic
+import scratchnet.datasets.digits as digits
+import scratchnet.datasets.fashion_mnist as fashion_mnist
+import scratchnet.datasets.mnist as mnist
+import scratchnet.datasets.synthetic as synthetic
 from scratchnet.datasets.formats import Data, DatasetError, DatasetUnavailableError
 from scratchnet.datasets.formats import read as load
 from scratchnet.unbuilt import refusing

@@ -6,7 +6,7 @@ import types
 import warnings
 from dataclasses import replace
 
-from scratchnet.engines import reference
+import scratchnet.engines.reference as reference
 from scratchnet.engines.contract import ENGINE_NAMES, ActivationFunction, Engine, LossFunction
 
 
@@ -23,7 +23,7 @@ def get_engine(name: str) -> Engine:
         raise ValueError(f"engine={name!r}: expected 'auto', 'reference' or 'compiled'.")
     if name == "reference":
         return reference.ENGINE
-    from scratchnet.engines import compiled  # imports Numba, which takes its time
+    import scratchnet.engines.compiled as compiled  # imports Numba, which takes its time
 
     reason = compiled.unavailable()
     if not reason:

@@ -111,13 +111,18 @@ def check_gradients(
         backward = AnalyticGradient(loss.layout, gradients)
         analytic = backward.twice(loss.x)  # before the rule: gradients may be coarser than params
         rule = rule_for(loss.layout, scale, tolerance, depth)
-        block = {"all": 1, "blocks": BLOCK, "arrays": loss.x.size}.get(coordinates, BLOCK)
-        if coordinates == "auto" and loss.x.size <= EVERY_COORDINATE_UP_TO:
-            block = 1
+        block = _block_size(coordinates, loss.x.size)
         report = _check(loss, backward, analytic, rule, method, block)
     if not report.ok:
         raise GradientError(report)
     return report
+
+
+def _block_size(coordinates: Coordinates, size: int) -> int:
+    """How many coordinates one projection looks at."""
+    if coordinates == "auto":
+        return 1 if size <= EVERY_COORDINATE_UP_TO else BLOCK
+    return {"all": 1, "blocks": BLOCK, "arrays": size}[coordinates]
 
 
 def _check(

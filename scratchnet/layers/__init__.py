@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scratchnet.layers import alone as alone
+import scratchnet.layers.alone as alone  # noqa: F401  gives `Layer` what it may do in no model
 from scratchnet.layers.core import Dense, Flatten, Input, Layer, Rescaling
 from scratchnet.layers.normalization import BatchNormalization, Normalization
 from scratchnet.layers.pointwise import ELU, Activation, Identity, LeakyReLU, ReLU, Softmax

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import checks
+import scratchnet.checks as checks
 from scratchnet.activations.names import floats
 from scratchnet.config import floatx
 from scratchnet.copying import extends

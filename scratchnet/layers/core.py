@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
-from scratchnet import checks
+import scratchnet.checks as checks
 from scratchnet.activations.names import name_of
 from scratchnet.checks import NotBuiltError, Shape, check_count
 from scratchnet.engines.contract import Array, Engine

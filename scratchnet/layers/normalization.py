@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import initializers
+import scratchnet.initializers as initializers
 from scratchnet.checks import Shape, take_regularizer
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.reference import EPSILON

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from scratchnet import checks
+import scratchnet.checks as checks
 from scratchnet.activations.names import name_of
 from scratchnet.checks import NotBuiltError, Shape
 from scratchnet.engines.contract import Array

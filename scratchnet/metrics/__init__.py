@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import losses
+import scratchnet.losses as losses
 from scratchnet.engines import Array
 from scratchnet.losses import (
     binary_crossentropy,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import losses
+import scratchnet.losses as losses
 from scratchnet.metrics.metric import Mean, MeanMetricWrapper
 from scratchnet.support import same_rank
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scratchnet import initializers
+import scratchnet.initializers as initializers
 from scratchnet.config import floatx
 from scratchnet.engines import Array
 from scratchnet.registry import unique_name

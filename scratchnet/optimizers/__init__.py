@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scratchnet.optimizers import options as options
-from scratchnet.optimizers import schedules
+import scratchnet.optimizers.options as options  # noqa: F401  gives `Optimizer` its options
+import scratchnet.optimizers.schedules as schedules
 from scratchnet.optimizers.rules import Adagrad, AdamW, Nadam, RMSprop
 from scratchnet.optimizers.updates import SGD, Adam, Optimizer
 from scratchnet.registry import instance, serialized

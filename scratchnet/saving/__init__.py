@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from scratchnet import atomic
+import scratchnet.atomic as atomic
 from scratchnet.engines import Array
 from scratchnet.unbuilt import refusing
 from scratchnet.untrusted import (

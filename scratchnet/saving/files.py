@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from scratchnet import atomic, saving
+import scratchnet.atomic as atomic
+import scratchnet.saving as saving
 from scratchnet.engines import Array
 from scratchnet.saving import SavedStateError, State, keras_files
 from scratchnet.saving.hdf5 import read_hdf5
 from scratchnet.saving.keras_files import Weights
-from scratchnet.untrusted import ForeignBytesError, printable
+from scratchnet.untrusted import ForeignBytesError, as_foreign, printable
 
 Path = str | os.PathLike[str]
 
@@ -90,6 +91,7 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], int]]:
     """A file of Keras's and its size; what is wrong with it becomes a `SavedStateError`."""
     with saving.open_regular(path) as file:
         try:
-            yield file, saving.size_of(file)
+            with as_foreign():
+                yield file, saving.size_of(file)
         except ForeignBytesError as error:
             raise SavedStateError(path, f"not a file of Keras's: {error}", KERAS_AGAIN) from error

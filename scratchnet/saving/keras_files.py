@@ -265,7 +265,7 @@ def to_keras(described: dict[str, Any]) -> dict[str, Any]:
     if asked is not None:
         model["compile_config"] = {
             "optimizer": _plain(asked["optimizer"]),
-            "loss": _loss(asked["loss"]),
+            "loss": asked["loss"] and _loss(asked["loss"]),
             "loss_weights": None,
             "metrics": _plain(asked["metrics"]),
             "weighted_metrics": _plain(asked["weighted_metrics"]),
@@ -352,6 +352,8 @@ def read_model(file: IO[bytes], size: int) -> State:
             f"it holds a model of class {printable(config.get('class_name'))!r} without layers: "
             "expected a Sequential"
         )
+    if any(not isinstance(layer, dict) for layer in layers):
+        raise ForeignBytesError("a layer is described by something else than an object")
     kinds = [str(layer.get("class_name")) for layer in _layers(config)]
     asked = config.get("compile_config")
     optimizer = asked.get("optimizer") if isinstance(asked, dict) else None

@@ -16,7 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet import initializers, layers, losses, metrics, optimizers, regularizers
+import scratchnet.initializers as initializers
+import scratchnet.layers as layers
+import scratchnet.losses as losses
+import scratchnet.metrics as metrics
+import scratchnet.optimizers as optimizers
+import scratchnet.regularizers as regularizers
 from scratchnet.untrusted import printable
 
 Description = dict[str, Any]

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
+import scratchnet.testing.optimizers as optimizers
 from scratchnet import layers
 from scratchnet.engines import Array, reference
-from scratchnet.testing import optimizers
 from scratchnet.testing.batches import BATCH_LAWS, check_batches
 from scratchnet.testing.checking import examined, readings, undisturbed
 from scratchnet.testing.examine import HYGIENE, MUST, CheckSettings, Examination
@@ -126,16 +126,8 @@ def check_layer(
       remark: right values: complex step, confirmed by central differences
     """
     laws = Laws(LAYER_LAWS, skip if rows_independent else (*skip, "sum over samples"))
-    shape = (input_shape,) if isinstance(input_shape, int) else input_shape
-    if shape is not None and len(shape) != 1:
-        raise ValueError(f"input_shape={input_shape!r}: expected the features of one sample, (I,).")
-    if shape is None and not isinstance(layer, type) and hasattr(layer, "forward"):
-        raise SubjectError(
-            "check_layer: an instance needs input_shape=, the shape of one sample",
-            say="input_shape=, the class itself, or lambda inputs, outputs: YourLayer(...)",
-        )
+    inputs = _features(layer, input_shape)
     general = [GENERAL[k % len(GENERAL)] for k in range(-(-examples // 4))]
-    inputs = None if shape is None else shape[0]
     options = Options(input_name="X")
 
     def relatives() -> list[Subject]:
@@ -151,6 +143,20 @@ def check_layer(
         size = inputs or own
         x = (size, batch) if columns else (batch, size)
         _hold(_of_sizes(layer, size, outputs), x, options, settings, more, relatives)
+
+
+def _features(layer: Any, shape: int | tuple[int] | None) -> int | None:
+    """The features of one sample, where they are fixed; an instance has them fixed."""
+    if isinstance(shape, int):
+        return shape
+    if shape is not None and len(shape) != 1:
+        raise ValueError(f"input_shape={shape!r}: expected the features of one sample, (I,).")
+    if shape is None and not isinstance(layer, type) and hasattr(layer, "forward"):
+        raise SubjectError(
+            "check_layer: an instance needs input_shape=, the shape of one sample",
+            say="input_shape=, the class itself, or lambda inputs, outputs: YourLayer(...)",
+        )
+    return None if shape is None else shape[0]
 
 
 def _bound(made: list[tuple[Any, Any]], options: Options) -> list[Subject]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+import scratchnet.testing.optimizers as optimizers
 from scratchnet import layers
 from scratchnet.process import single_threaded_blas
-from scratchnet.testing import optimizers
 from scratchnet.testing.draws import Domain, Draws, arguments, is_shape
 from scratchnet.testing.examine import CheckSettings, Examination
 from scratchnet.testing.failure import LawError
@@ -181,6 +181,8 @@ def examined(
     """
     errors: list[LawError] = []
     for bound, kind in readings(subject, x, options, domain, settings.seed):
+        if not (bound.inputs or bound.parameters):
+            raise nothing_found(bound)
         draws = draws_for(bound, domain, settings.seed, x, bool(kind))
         examination = Examination(bound, draws, settings, likely_bug, relatives)
         try:
@@ -199,9 +201,20 @@ def examined(
     raise next((error for error in errors if error.bug), errors[0])
 
 
+def nothing_found(bound: Subject) -> SubjectError:
+    """No gradient of anything was found, and a check of nothing passes nothing."""
+    given = ", ".join(bound.style.arguments[: len(bound.given)])
+    return SubjectError(
+        f"{bound.name}: no gradient of anything was found",
+        looked="gradients of its arguments and of the arrays that they or the object hold",
+        found=f"forward({given})",
+        say="grads=, input_gradient=, or arguments that are arrays of floats",
+    )
+
+
 def listed(words: Sequence[str]) -> str:
     """`x, W and b`"""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words) or "nothing"
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def readings(

@@ -85,6 +85,8 @@ def arguments(x: Any, domain: Domain, rng: Generator) -> list[Any]:
     """
     if is_shape(x) or isinstance(x, np.ndarray | float) or _numbers(x):
         x = (x,)
+    if isinstance(x, tuple) and x and all(type(n) is int for n in x):
+        raise ValueError(f"x={x}: expected sizes of at least 1 in a shape, such as (4, 3).")
     if not isinstance(x, tuple | list):
         raise TypeError(
             f"x is a {type(x).__name__}: expected an array, a shape such as (4, 3), several of "

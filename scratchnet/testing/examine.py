@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+import scratchnet.testing.excuses as excuses
+import scratchnet.testing.hygiene as hygiene
 from scratchnet import gradcheck
 from scratchnet.engines import Array
-from scratchnet.testing import excuses, hygiene
 from scratchnet.testing.draws import SCALES, Domain, Draws
 from scratchnet.testing.failure import LawError, Laws, digits
 from scratchnet.testing.naming import LikelyBug

@@ -357,26 +357,29 @@ def kill_matrix(
     for bug in (BUGS[name] for name in chosen):
         if progress is not None:
             progress(bug.name)
-        called = looks_like(bug)
-        rows.append(
-            {
-                "name": bug.name,
-                "part": bug.part,
-                "wrong": bug.wrong,
-                "source": bug.source,
-                "documented": bug.documented,
-                "caught_by": [name for name, check in CHECKS.items() if _caught(check, bug)],
-                "named": called == bug.name,
-                "looks_like": called,
-                "accuracy": None if trained is None else trained.of(bug),
-            }
-        )
+        rows.append(_row(bug, trained))
     sound = [_sound(setting) for setting in {BUGS[name].setting: None for name in chosen}]
     clean = [n for n, check in CHECKS.items() if any(_caught(check, bug) for bug in sound)]
     trained_on = None
     if trained is not None:
         trained_on = {"data": trained.name, "epochs": trained.epochs, "seeds": seeds}
     return {"checks": list(CHECKS), "clean": clean, "trained_on": trained_on, "bugs": rows}
+
+
+def _row(bug: Bug, trained: Accuracies | None) -> dict[str, Any]:
+    """What is known of one bug."""
+    called = looks_like(bug)
+    return {
+        "name": bug.name,
+        "part": bug.part,
+        "wrong": bug.wrong,
+        "source": bug.source,
+        "documented": bug.documented,
+        "caught_by": [name for name, check in CHECKS.items() if _caught(check, bug)],
+        "named": called == bug.name,
+        "looks_like": called,
+        "accuracy": None if trained is None else trained.of(bug),
+    }
 
 
 def _sound(setting: Setting) -> Bug:

@@ -22,6 +22,7 @@ from scratchnet.testing.museum import of_part
 from scratchnet.testing.naming import Evidence, recognise
 from scratchnet.testing.rules import RULES, SHARED, Course, claim, recognised
 from scratchnet.testing.subjects.names import plain, required
+from scratchnet.testing.subjects.options import SubjectError
 from scratchnet.testing.subjects.state import walk
 from scratchnet.testing.subjects.steppers import Stepper, form_of, maker_of
 
@@ -91,7 +92,8 @@ class Optimizer:
 
     def __init__(self, optimizer: Any, numbers: dict[str, Any]) -> None:
         self.make = maker_of(optimizer)
-        first = self.make()
+        first = _made(self.make, optimizer)
+        first = getattr(first, "func", first)  # one that is made again with the same numbers
         kind = first if inspect.isroutine(first) or isinstance(first, type) else type(first)
         self.name = kind.__name__
         self.form = form_of(self.make, self.name)
@@ -135,6 +137,19 @@ class Optimizer:
 
     def moves(self, given: Given) -> dict[str, Array]:
         return displacements(self.fresh().step, given)
+
+
+def _made(make: Callable[[], Any], optimizer: Any) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        name = getattr(optimizer, "__name__", type(optimizer).__name__)
+        raise SubjectError(
+            f"{name} could not be made: {type(error).__name__}: {error}",
+            looked="an optimizer that takes nothing, or the parameters that it is to move",
+            found=f"{name}({', '.join(required(optimizer))})",
+            say=f"an instance, or lambda params: {name}(...)",
+        ) from error
 
 
 def _defaults(function: Any) -> list[tuple[str, Any]]:

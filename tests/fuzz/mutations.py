@@ -57,6 +57,9 @@ def blind(data: bytes, rng: Rng) -> bytes:
     return bytes(changed)
 
 
+FLOATS = [(f"<{kind}", value) for kind in "fd" for value in (np.nan, np.inf, -1e38, 0.0, 1e-300)]
+"""A kind of number and a value, as struct packs them."""
+
 NAMES = ("../x", "/x", "a\\b", "C:x", "x" * 999, "\x1b[2J", "")
 """Names that no member of an archive should have."""
 
@@ -120,6 +123,10 @@ def npy(data: bytes, rng: Rng) -> bytes:
     if body[:1] == b"{" and rng.random() < 0.8:
         body = json_text(body, rng)
         head = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({len(body)},), }}"
+    elif len(body) >= 8 and rng.random() < 0.5:
+        number = struct.pack(*pick(rng, FLOATS))
+        at = len(number) * int(rng.integers(len(body) // len(number)))
+        body = body[:at] + number + body[at + len(number) :]
     else:
         pairs = (
             ("False", "True"),
@@ -152,6 +159,9 @@ def zip_archive(inner: dict[str, Mutation]) -> Mutation:
             return blind(data, rng)
         kind = int(rng.integers(8))
         at = int(rng.integers(len(members)))
+        # The one that says what the others are, as often as all others.
+        told = [i for i, (name, _) in enumerate(members) if name.startswith("config.")]
+        at = told[0] if told and rng.random() < 0.5 else at
         name, content = members[at]
         if kind <= 4:
             change = next((m for end, m in inner.items() if name.endswith(end)), blind)

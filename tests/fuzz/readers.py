@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import gzip
 import io
 import struct
@@ -11,12 +13,14 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from scratchnet import Input, Sequential, datasets, layers, models, optimizers
-from scratchnet.app import images, run_folder
+from scratchnet import Input, Sequential, callbacks, datasets, layers, models, optimizers
+from scratchnet.app import images, run_folder, run_training
+from scratchnet.callbacks import BackupAndRestore
 from scratchnet.datasets import DatasetError
 from scratchnet.saving import SavedStateError
 from tests import hostile
@@ -143,7 +147,7 @@ def pictures() -> list[Files]:
     grey = Image.fromarray(rng.integers(0, 256, (20, 16), np.uint8))
     colour = Image.fromarray(rng.integers(0, 256, (20, 16, 3), np.uint8))
     found = []
-    kinds = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "ICO", "PCX")
+    kinds = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "PCX")
     for kind in kinds:
         for image in (grey, colour):
             buffer = io.BytesIO()
@@ -153,7 +157,7 @@ def pictures() -> list[Files]:
         grey.convert("1"),
         colour.convert("P"),
         colour.convert("RGBA"),
-        grey.convert("I"),
+        Image.fromarray(rng.integers(0, 2**16, (20, 16), np.uint16)),
     ):
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
@@ -163,6 +167,67 @@ def pictures() -> list[Files]:
 
 def read_picture(folder: Path) -> Any:
     return images.to_mnist(images.read(folder / "photo"))
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+CHECKPOINT = "latest.npz"
+
+
+class Silent(BackupAndRestore):
+    """Goes on from the checkpoint of a folder, and writes none."""
+
+    def save(self, state: Any) -> None:
+        """What is written is not looked at here."""
+
+
+def go_on(folder: Path, batches: int, backup: type[BackupAndRestore] = Silent) -> Sequential:
+    """The fit whose checkpoint is in a folder, gone on with; every kind of state is in it."""
+    model = Sequential(
+        [Input((3,)), layers.Dense(4, "relu"), layers.BatchNormalization(), layers.Dropout(0.2)],
+        seed=1,
+    )
+    model.add(layers.Dense(2, "softmax"))
+    loss, frequency = "sparse_categorical_crossentropy", batches or "epoch"
+    model.compile(optimizers.Nadam(0.01), loss, metrics=["accuracy"], engine="reference")
+    x = np.arange(30.0).reshape(10, 3) / 30
+    model.fit(
+        *(x, np.arange(10) % 2, 3),
+        epochs=3,
+        verbose=0,
+        callbacks=[
+            callbacks.EarlyStopping("loss", patience=5, restore_best_weights=True),
+            callbacks.ReduceLROnPlateau("loss", patience=1),
+            backup(folder, frequency, delete_checkpoint=False),
+        ],
+    )
+    return model
+
+
+class CutOffError(Exception):
+    """Ends a fit at its second checkpoint."""
+
+
+class CutOff(BackupAndRestore):
+    saved = 0
+
+    def save(self, state: Any) -> None:
+        super().save(state)
+        self.saved += 1
+        if self.saved == 2:
+            raise CutOffError
+
+
+@cache
+def checkpoints() -> list[Files]:
+    """Of the end of an epoch, and of its middle."""
+    found = []
+    for batches in (0, 3):
+        with tempfile.TemporaryDirectory() as folder:
+            with contextlib.suppress(CutOffError):
+                go_on(Path(folder), batches, CutOff)
+            found.append({CHECKPOINT: Path(folder, CHECKPOINT).read_bytes()})
+    return found
 
 
 # --- runs -----------------------------------------------------------------------------------------
@@ -190,6 +255,55 @@ def run() -> Files:
 
 def unfinished() -> Files:
     return {name: data for name, data in run().items() if name in ("history.json", "model.npz")}
+
+
+@cache
+def unfinished_with_checkpoint() -> list[Files]:
+    """A run that was cut off after an epoch, and one within the next."""
+    found = []
+    for every in (None, 3):
+        with tempfile.TemporaryDirectory() as place:
+            with run_folder.RunFolder(Path(place, "run"), "train", about()) as folder:
+                kept = run_folder.RunCheckpoints(folder, every)
+                with contextlib.suppress(CutOffError):
+                    train(kept, save_epoch=folder.save_epoch, most=1 if every is None else 4)
+            files = sorted(Path(place, "run").rglob("*.*"))
+            found.append({path.name: path.read_bytes() for path in files if path.is_file()})
+    return found
+
+
+def about() -> dict[str, Any]:
+    settings = {**dataclasses.asdict(SETTINGS), "limit": None, "dtype": "float32"}
+    data = {"name": "a", "training": 64, "test": 32, "shape": [8, 8], "test_sha256": ""}
+    return {"command": ["scratchnet", "train"], "settings": settings, "data": data}
+
+
+SETTINGS = run_training.RunSettings(epochs=3, batch_size=16, engine="reference")
+
+
+def train(backup: run_folder.RunCheckpoints, most: int = 10**9, **options: Any) -> Any:
+    """The training of a run; cut off at checkpoint number `most`."""
+    written, write = [], backup.save
+
+    def save(state: Any) -> None:
+        write(state)
+        written.append(state)
+        if len(written) == most:
+            raise CutOffError
+
+    vars(backup)["save"] = save
+    (x, y), (x_test, y_test) = datasets.digits.load_data()
+    data = (x[:64], y[:64]), (x_test[:32], y_test[:32])
+    return run_training.train_solo(data, SETTINGS, backup=backup, **options)
+
+
+def resume(folder: Path) -> Any:
+    """As `train --resume` does, but that nothing is written."""
+    found = run_folder.read_resumable(folder, ("train",))
+    place = SimpleNamespace(path=folder, checkpoint=folder / "checkpoint.npz", resumed=True)
+    backup = run_folder.RunCheckpoints(place)  # type: ignore[arg-type]
+    vars(backup)["save"] = lambda state: None
+    return train(backup, finished_before=found.last)
 
 
 def read_run(folder: Path) -> Any:
@@ -233,12 +347,25 @@ READERS: dict[str, Reader] = {
         {},
         lambda: hand_made(".weights.h5"),
     ),
+    "checkpoints": Reader(
+        lambda folder: go_on(folder, 0),
+        (SavedStateError, FloatingPointError),
+        checkpoints,
+        {".npz": mutations.zip_archive(NPY)},
+    ),
     "images": Reader(read_picture, (images.ImageError,), pictures, {"photo": mutations.png}),
     "runs": Reader(
         read_run,
         (run_folder.RunError, SavedStateError),
         lambda: [run(), unfinished()],
         {".json": mutations.json_text, ".npz": mutations.zip_archive(NPY)},
+    ),
+    "resumed": Reader(
+        resume,
+        (run_folder.RunError, SavedStateError, FloatingPointError),
+        unfinished_with_checkpoint,
+        {".json": mutations.json_text, ".npz": mutations.zip_archive(NPY)},
+        damaged=("history.json", "model.npz", "checkpoint.npz"),
     ),
 }
 

@@ -12,22 +12,20 @@ from typing import Annotated
 
 import typer
 
+import scratchnet.app.cli.compare as compare
+import scratchnet.app.cli.course as course
+import scratchnet.app.cli.data as data
+import scratchnet.app.cli.doctor as doctor
+import scratchnet.app.cli.draw as draw
+import scratchnet.app.cli.evaluate as evaluate
+import scratchnet.app.cli.explain as explain
+import scratchnet.app.cli.museum as museum
+import scratchnet.app.cli.predict as predict
+import scratchnet.app.cli.report as report
+import scratchnet.app.cli.study as study
+import scratchnet.app.cli.summary as summary
+import scratchnet.app.cli.train as train
 from scratchnet import __version__
-from scratchnet.app.cli import (
-    compare,
-    course,
-    data,
-    doctor,
-    draw,
-    evaluate,
-    explain,
-    museum,
-    predict,
-    report,
-    study,
-    summary,
-    train,
-)
 from scratchnet.app.cli.errors import ErrorHandler
 from scratchnet.process import forgive_encodings
 

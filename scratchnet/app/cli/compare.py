@@ -10,8 +10,11 @@ from typing import Annotated
 
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
+import scratchnet.app.cli.tables as tables
+import scratchnet.app.cli.training as training
 from scratchnet.app import run_training
-from scratchnet.app.cli import inputs, options, tables, training
 from scratchnet.app.cli.errors import DIFFERS, UserError, interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen, say, without_chatter
@@ -52,6 +55,7 @@ def compare(
         bool, typer.Option("--float64", help="The proof: all of training in lockstep.")
     ] = False,
     unscaled: options.Unscaled = False,
+    augment: options.Augment = 0,
     engine: options.Engine = EngineName.auto,
     threads: options.Threads = None,
     resume: options.Resume = None,
@@ -81,7 +85,7 @@ def compare(
         inputs.check_engine(engine.value)
         training.check_out(out)
         job = run_training.RunSettings(
-            epochs, batch_size, seed, not unscaled, engine.value, threads
+            epochs, batch_size, seed, not unscaled, engine.value, threads, augment
         )
         choice, kind = inputs.choose_data(data, limit, quiet), "proof" if float64 else "compare"
         task = training.Task(kind, job, choice, limit, out, ctx.obj, checkpoint_every)

@@ -5,15 +5,25 @@ The exercises are in `app/course/exercises.py`.
 
 from __future__ import annotations
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from scratchnet import atomic
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.training as training
+from scratchnet import atomic, models
+from scratchnet.app import run_training
 from scratchnet.app.cli.errors import DIFFERS, UserError
-from scratchnet.app.cli.screen import print_line
+from scratchnet.app.cli.screen import Screen, print_line, say
+from scratchnet.app.pages import certificate_page
+from scratchnet.app.run_training import Outcome
 from scratchnet.app.text import without_home
+from scratchnet.datasets import Data
+
+RUN, CERTIFICATE = "run", "certificate.html"
 
 EXAMPLES = """**Examples**
 
@@ -38,11 +48,10 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="Where network.py
 
 
 def _file(folder: Path) -> Path:
-    from scratchnet.app.course.writing import FILE
-
-    if not (folder / FILE).is_file():
-        raise UserError(f"{folder / FILE}: not there. Begin with: scratchnet course start {folder}")
-    return folder / FILE
+    path = folder / inputs.COURSE_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: not there. Begin with: scratchnet course start {folder}")
+    return path
 
 
 @course.command()
@@ -108,38 +117,55 @@ def prove(
     quick: Annotated[
         bool, typer.Option("--quick", help="The small bundled digits, even with MNIST.")
     ] = False,
+    no_keras: Annotated[bool, typer.Option("--no-keras", help="Leave Keras out.")] = False,
     seconds: Annotated[float, typer.Option(min=1, help="At most so long.")] = 1800.0,
 ) -> None:
-    """Train your network beside the reference, step by step, and write certificate.html."""
-    from scratchnet.app.course import proving
-    from scratchnet.app.pages import render
+    """Train your network beside the reference and Keras, step by step, and write certificate.html.
 
-    path = _file(folder)
-    found = proving.proof(path, quick=quick, epochs=epochs, seconds=seconds)
-    if "error" in found:
-        print_line(f"Not proved: {found['error']}")
-        raise typer.Exit(DIFFERS)
-    rows = [("the network, with Adam", found["network"]), ("your train_step", found["stack"])]
-    runs = [("your functions", found["yours"]), ("the reference", found["reference"])]
-    held = "Every parameter agrees after every step of an epoch."
-    why = "Proved." if found["holds"] else "Not proved."
-    agree = all(row["largest"] <= proving.LARGEST for _, row in rows)
-    verdict = f"{why} {held if agree else 'The two part.'}"
-    for name, row in rows:
-        print_line(f"{name}: {row['steps']} steps, largest difference {row['largest']:.1e}")
-    for name, row in runs:
-        print_line(f"{name}: {row['accuracy']:.2%} in {row['seconds']:.1f} s ({found['data']})")
-    if found["borrowed"]:
-        print_line(f"Borrowed from the reference: {', '.join(found['borrowed'])}")
-    arguments: list[str] = ctx.find_root().obj
-    page = render(
-        "certificate.html",
-        **{"title": "A network of your own", "verdict": verdict, "rows": rows, "runs": runs},
-        **{name: found[name] for name in ("data", "epochs", "passed", "borrowed")},
-        source=path.read_text(encoding="utf-8", errors="replace"),
-        command=["scratchnet", *map(without_home, arguments)],
-    )
-    atomic.write(folder / "certificate.html", page)
-    print_line(f"{verdict} See {folder / 'certificate.html'}")
+    The training's run folder is FOLDER/run: `explain` and `draw` take it, with --course FOLDER.
+    """
+    from scratchnet.app.course import proving
+
+    path, keras = _file(folder), inputs.has_keras() and not no_keras
+    choice = proving.choice(quick)
+    say(choice.line)
+    if not keras:
+        why = "--no-keras" if no_keras else "Keras and TensorFlow are not installed"
+        say(f"Keras is left out: {why}.")
+    training.check_out(folder / RUN)
+    say("Marking, then training in lockstep, then in float32: minutes on MNIST, less with --quick.")
+    with tempfile.TemporaryDirectory() as made:
+        found = proving.proof(
+            path, Path(made), quick=quick, epochs=epochs, seconds=seconds, keras=keras
+        )
+        if "error" in found:
+            print_line(f"Not proved: {found['error']}")
+            raise typer.Exit(DIFFERS)
+        settings = replace(proving.SETTINGS, epochs=epochs)
+        task = training.Task("train", settings, choice, None, folder / RUN, ctx.obj)
+        outcome = _outcome(found, Path(made) / proving.MODEL, path, choice.data)
+        training.train_into_folder(task, lambda *_, **__: outcome, Screen(quiet=True))
+    for line in certificate_page.summary(found, choice.name):
+        print_line(line)
+    command = ["scratchnet", *map(without_home, ctx.obj)]
+    source = path.read_text(encoding="utf-8", errors="replace")
+    page = certificate_page.html(found, choice.name, epochs, source, command)
+    atomic.write(folder / CERTIFICATE, page)
+    print_line(f"{certificate_page.verdict(found)} See {folder / CERTIFICATE}")
+    print_line(f"Look inside: scratchnet explain {folder / RUN} --course {folder}")
     if not found["holds"]:
         raise typer.Exit(DIFFERS)
+
+
+def _outcome(found: dict[str, Any], model_file: Path, source: Path, data: Data) -> Outcome:
+    """The learner's training as a run folder keeps it."""
+    with run_training.on_engine("reference"):
+        model = models.load_model(model_file)
+    scores = {run_training.OURS: run_training.scores_of(model, data[1][0])}
+    result = {
+        "parity": None,
+        run_training.OURS: run_training.last_figures(found["history"], 0.0),
+        "misread": run_training.misread(data[1][1], scores),
+        "course": {"sha256": inputs.digest(source), "passed": found["passed"]},
+    }
+    return Outcome(model, scores, result, {run_training.OURS: found["history"]})

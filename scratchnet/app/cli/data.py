@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from scratchnet.app.cli import options
+import scratchnet.app.cli.options as options
 from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import busy, new_console, print_line
 from scratchnet.app.text import dimensions, to_json

@@ -18,8 +18,8 @@ from typing import Any
 
 import typer
 
+import scratchnet.app.cli.options as options
 from scratchnet.app import DISTRIBUTION, environment
-from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import busy, new_console, print_line
 from scratchnet.app.text import to_json

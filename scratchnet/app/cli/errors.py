@@ -17,7 +17,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from scratchnet.app.cli import signals
+import scratchnet.app.cli.signals as signals
 from scratchnet.app.cli.screen import say
 
 DONE, DIFFERS, MISTAKE, INTERNAL = 0, 1, 2, 70

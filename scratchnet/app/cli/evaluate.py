@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
 from scratchnet.app import run_folder, run_training
-from scratchnet.app.cli import inputs, options
 from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import busy, new_console, print_line
 from scratchnet.app.run_training import OURS

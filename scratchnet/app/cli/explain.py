@@ -7,11 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
 from scratchnet import atomic
 from scratchnet.app import run_folder
-from scratchnet.app.cli import inputs, options
 from scratchnet.app.cli.errors import UserError
 from scratchnet.app.cli.screen import Screen, say, without_chatter
+from scratchnet.app.course import running
+from scratchnet.app.course.exercises import EXERCISES
+from scratchnet.app.course.own_code import OwnCode, own_code
 from scratchnet.app.text import without_home
 
 EXAMPLES = """**Examples**
@@ -19,6 +23,7 @@ EXAMPLES = """**Examples**
 - `scratchnet explain runs/train`
 - `scratchnet explain runs/compare --out anatomy.html`
 - `scratchnet explain runs/train --image 8`: one test image alone
+- `scratchnet explain mine/run --course mine`: the run of `course prove`, with your own lines
 
 The run is replayed, from its own data. The page is one file that shows every tensor of the first,
 10th, 1000th and last step: equation, code that ran, picture, numbers and, where Keras is installed,
@@ -42,6 +47,7 @@ def explain(
         Path | None, typer.Option(metavar="PATH", help="The run's own data, where they have moved.")
     ] = None,
     no_keras: Annotated[bool, typer.Option("--no-keras", help="Leave Keras out.")] = False,
+    course: options.Course = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Look into training steps of a run: every tensor, and the code that made it."""
@@ -52,9 +58,12 @@ def explain(
     from scratchnet.app.pages.anatomy_page import html
 
     kept, arguments = run_folder.read_run(run), ctx.obj
+    mine = inputs.course_of_run(kept, course)
     choice = inputs.data_of_run(kept, data, None, quiet)
     with Screen(quiet) as screen:
-        found = dissect(kept, choice.data, image, None if no_keras else _keras(screen), screen)
+        own = _own(kept, mine, screen)
+        theirs = None if no_keras else _keras(screen)
+        found = dissect(kept, choice.data, image, theirs, screen, own)
         screen.begin("writing", 1)
         text = html(found, ["scratchnet", *map(without_home, arguments)])
     atomic.write(out, text)
@@ -66,6 +75,18 @@ def explain(
         )
     if not quiet:
         say(f"{out}: {len(text.encode()) / 1e6:.1f} MB, open it in any browser.")
+
+
+def _own(run: run_folder.SavedRun, path: Path | None, screen: Screen) -> OwnCode | None:
+    """The functions of a learner's file that pass, if there is one."""
+    if path is None:
+        return None
+    about = run.result.get("course", {})
+    if about.get("sha256") == inputs.digest(path):
+        return own_code(path, about["passed"])
+    screen.line(f"Marking {path} ...")
+    marks = running.check(path, list(EXERCISES))
+    return own_code(path, [name for name, found in marks.items() if found.state == "passed"])
 
 
 def _keras(screen: Screen) -> Any:

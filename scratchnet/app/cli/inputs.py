@@ -75,6 +75,26 @@ def data_of_run(
     return choice._replace(data=first_images(choice.data, smaller))
 
 
+def course_of_run(run: run_folder.SavedRun, folder: Path | None) -> Path | None:
+    """The learner's file in the folder that the user names; None where none is named.
+
+    What a run says of a learner's code is compared, and never led to.
+    """
+    about = run.result.get("course")
+    if folder is None:
+        if about is not None:
+            say(f"{run.path} was trained by code of your own: --course FOLDER shows its lines.")
+        return None
+    path = folder / COURSE_FILE
+    if not path.is_file():
+        raise UserError(f"{path}: not there. Name the folder that `scratchnet course start` wrote.")
+    if about is None:
+        say(f"WARNING: {run.path} was not trained by {path}.", style="bold yellow")
+    elif about["sha256"] != digest(path):
+        say(f"WARNING: {path} has changed since {run.path} was trained.", style="bold yellow")
+    return path
+
+
 def first_images(data: Data, limit: int | None) -> Data:
     """The first `limit` images, of training and of test."""
     (x, y), (x_test, y_test) = data
@@ -91,6 +111,15 @@ def identity(choice: Choice) -> dict[str, Any]:
         "shape": x.shape[1:],
         "test_sha256": test_set_digest(choice.data),
     }
+
+
+COURSE_FILE = "network.py"
+"""What `scratchnet course start` writes for the learner to fill in."""
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_set_digest(data: Data) -> str:

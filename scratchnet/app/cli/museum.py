@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from scratchnet.app.cli import options
+import scratchnet.app.cli.options as options
 from scratchnet.app.cli.errors import DIFFERS
 from scratchnet.app.cli.screen import Screen
 

@@ -43,6 +43,15 @@ Limit = Annotated[
 Unscaled = Annotated[
     bool, typer.Option("--unscaled", help="Raw pixels, 0 to 255, as the old script has them.")
 ]
+Augment = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=20,
+        metavar="N",
+        help="Train on N distorted copies of each image too: turned, slanted, scaled, shifted.",
+    ),
+]
 Engine = Annotated[
     EngineName, typer.Option(metavar="NAME", help="auto, reference or compiled: what computes.")
 ]
@@ -73,6 +82,14 @@ CheckpointEvery = Annotated[
 RunPath = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as train and compare write it."),
+]
+Course = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where your own network.py is, of `course start`: its lines are shown. A run folder "
+        "never says where code is.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Quiet = Annotated[

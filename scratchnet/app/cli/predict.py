@@ -20,12 +20,12 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+import scratchnet.app.cli.options as options
 from scratchnet import atomic, models
 from scratchnet.app import run_folder, run_training
-from scratchnet.app.cli import options
 from scratchnet.app.cli.errors import MISTAKE, UserError
 from scratchnet.app.cli.screen import new_console, print_line, say
-from scratchnet.app.text import dimensions, to_json
+from scratchnet.app.text import dimensions, to_json, trained
 from scratchnet.engines import reference
 from scratchnet.sequential import Sequential
 
@@ -36,7 +36,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 EXAMPLES = """**Examples**
 
-- `scratchnet predict --model runs/train five.jpg`
+- `scratchnet predict five.jpg`: by the network in `runs/train`
 - `scratchnet predict --model runs/train photos/ 'scans/*.png'`
 - `scratchnet predict --model runs/train photos/ --json | jq '.images[].digit'`
 - `scratchnet predict --model runs/train five.jpg --png seen/ --enlarge 10`
@@ -99,7 +99,7 @@ def predict(
     model: Annotated[
         Path,
         typer.Option("--model", "-m", metavar="RUN", help="A run folder, or a model's .npz."),
-    ],
+    ] = Path("runs/train"),
     show: Annotated[
         bool | None,
         typer.Option("--show/--no-show", help="Draw what the network sees. Default: on a screen."),
@@ -115,7 +115,9 @@ def predict(
     quiet: options.Quiet = False,
 ) -> None:
     """Read handwritten digits on your own photos with a trained network."""
-    network = load_network(model)
+    network, how = load_network(model)
+    if not (quiet or as_json):
+        say(f"Model: {model}{how and f', {how}'}")
     console, bad, found = new_console(), 0, []
     show = console.is_terminal and not quiet if show is None else show
     for name, path in expanded(images):
@@ -137,21 +139,33 @@ def predict(
         if not as_json:
             _print_reading(console, reading, show)
     if as_json:
-        typer.echo(to_json({"model": str(model), "images": found}), nl=False)
+        typer.echo(to_json({"model": str(model), "trained": how, "images": found}), nl=False)
     if bad:
         raise typer.Exit(MISTAKE)
 
 
-def load_network(path: Path) -> Sequential:
-    """The network of a run, finished or not, or of a model's file, if it reads 28 x 28 pixels."""
-    network = models.load_model(path) if path.is_file() else run_folder.read_run(path).model()
+def load_network(path: Path) -> tuple[Sequential, str]:
+    """The network of a run, finished or not, or of a model's file, if it reads 28 x 28 pixels.
+
+    And how the run was trained; of a file that is not known.
+    """
+    if path.is_file():
+        network, how = models.load_model(path), ""
+    elif path.exists():
+        run = run_folder.read_run(path)
+        network, how = run.model(), trained(run.about, run.epochs)
+    else:
+        raise UserError(
+            f"{path} does not exist. Train a network with `scratchnet train`, or name a run with "
+            "--model."
+        )
     takes, gives = network.input_shape[1:], network.output_shape[1:]
     if math.prod(side or 0 for side in takes) != 28 * 28 or gives != (10,):
         raise UserError(
             f"{path} has a model from {dimensions(takes)} to {dimensions(gives)}: expected one "
             "from 28 x 28 pixels to ten digits. Take a run of `scratchnet train` on MNIST."
         )
-    return network
+    return network, how
 
 
 def expanded(names: list[str]) -> Iterator[tuple[str, Path]]:

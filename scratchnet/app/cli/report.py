@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scratchnet.app.cli import options
+import scratchnet.app.cli.options as options
 from scratchnet.app.cli.screen import say
 
 EXAMPLES = """**Examples**

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from scratchnet.app.cli import signals
+import scratchnet.app.cli.signals as signals
 from scratchnet.app.run_training import OURS, SHOWN, Histories, ProgressListener
 from scratchnet.progress import progress_bar
 from scratchnet.untrusted import printable

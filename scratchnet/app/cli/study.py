@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scratchnet.app.cli import inputs, options
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
 from scratchnet.app.cli.compare import INSTALL as KERAS_INSTALL
 from scratchnet.app.cli.errors import DIFFERS, UserError
 from scratchnet.app.cli.screen import Screen, print_line, say, without_chatter

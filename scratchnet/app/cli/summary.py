@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+import scratchnet.app.cli.options as options
 from scratchnet import Sequential
 from scratchnet.app import run_folder, run_training
-from scratchnet.app.cli import options
 from scratchnet.app.cli.screen import new_console
 from scratchnet.app.text import to_json
 from scratchnet.summary import summary_text

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import typer
 
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.options as options
+import scratchnet.app.cli.tables as tables
+import scratchnet.app.cli.training as training
 from scratchnet.app import run_training
-from scratchnet.app.cli import inputs, options, tables, training
 from scratchnet.app.cli.errors import interrupted
 from scratchnet.app.cli.options import EngineName
 from scratchnet.app.cli.screen import Screen
@@ -15,6 +18,7 @@ EXAMPLES = """**Examples**
 - `scratchnet train`
 - `scratchnet train --epochs 3 --out runs/short`
 - `scratchnet train --unscaled`: why raw pixels score so low
+- `scratchnet train --augment 3`: to read photos, on three distorted copies of each image too
 - `scratchnet train --limit 6000 --json | jq .scratchnet`
 - `scratchnet train --checkpoint-every 500 --out runs/long`
 - `scratchnet train --resume runs/long`: after whatever has stopped it
@@ -38,6 +42,7 @@ def train(
     limit: options.Limit = None,
     out: options.Out = None,
     unscaled: options.Unscaled = False,
+    augment: options.Augment = 0,
     engine: options.Engine = EngineName.auto,
     threads: options.Threads = None,
     resume: options.Resume = None,
@@ -56,7 +61,7 @@ def train(
         inputs.check_engine(engine.value)
         training.check_out(out)
         job = run_training.RunSettings(
-            epochs, batch_size, seed, not unscaled, engine.value, threads
+            epochs, batch_size, seed, not unscaled, engine.value, threads, augment
         )
         choice = inputs.choose_data(data, limit, quiet)
         task = training.Task("train", job, choice, limit, out, ctx.obj, checkpoint_every)

@@ -16,7 +16,8 @@ from typing import Any
 
 import typer
 
-from scratchnet.app.cli import inputs, signals
+import scratchnet.app.cli.inputs as inputs
+import scratchnet.app.cli.signals as signals
 from scratchnet.app.cli.errors import UserError
 from scratchnet.app.cli.screen import Screen, say
 from scratchnet.app.environment import environment
@@ -31,7 +32,7 @@ from scratchnet.app.run_folder import (
     next_free,
     read_resumable,
 )
-from scratchnet.app.run_training import Outcome, RunSettings, train_solo
+from scratchnet.app.run_training import Outcome, RunSettings, augmented, train_solo
 from scratchnet.app.text import without_home
 from scratchnet.datasets import Choice
 from scratchnet.process import Interruptible
@@ -71,8 +72,9 @@ def train_into_folder(
         try:
             with screen:
                 _introduce(task.settings, folder, screen)
+                data = augmented(task.choice.data, task.settings, screen)
                 outcome = _with_checkpoints(train, task, folder)(
-                    task.choice.data, task.settings, screen, folder.save_epoch
+                    data, task.settings, screen, folder.save_epoch
                 )
                 if outcome.interrupted:
                     signals.settle()
@@ -117,6 +119,7 @@ def resumed_task(
     limit = settings["limit"]
     names = ("epochs", "batch_size", "seed", "scaled", "engine", "threads")
     own = {name: settings[name] for name in names}
+    own["augment"] = settings.get("augment", 0)  # runs from before there was one
     own |= {name: v for name in ("engine", "threads") if (v := _given(ctx, name)) is not None}
     inputs.check_engine(own["engine"] or "auto")
     choice = inputs.data_of_run(SavedRun(run, {}, found.about, run), data, limit, quiet)

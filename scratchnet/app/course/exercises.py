@@ -62,7 +62,8 @@ SIZES = ((1, 1, 1), (2, 1, 1), (1, 2, 2), (2, 2, 3), (3, 3, 2), (32, 3, 2), (4, 
 
 def _dense() -> list[Arguments]:
     cases: list[Arguments] = [(whole(b, i), whole(i, o), whole(o)) for b, i, o in SIZES]
-    return [*cases, (whole(2, 2), whole(2, 3), None)]
+    halves = (whole(3, 2) / 2, whole(2, 2) / 2, whole(2) / 8)
+    return [*cases, (whole(2, 2), whole(2, 3), None), halves]
 
 
 def _dense_backward() -> list[Arguments]:
@@ -72,19 +73,22 @@ def _dense_backward() -> list[Arguments]:
         for b, i, o in SIZES
     ]
     bare = (whole(2, 3, seed=3), whole(2, 2), whole(2, 3), np.ones((2, 3)), None, False)
-    return [*cases, bare]
+    halves = (whole(2, 2, seed=3) / 2, whole(2, 2) / 2, whole(2, 2) / 2, bare[3][:, :2], None, True)
+    return [*cases, bare, halves]
 
 
 POINTS = (np.array([[2.0]]), np.array([[-1.0]]), np.array([[0.0]]), np.array([[-2.0, 0.0, 3.0]]))
+SMALL = np.array([[0.5, -0.5, 2.0**-10, -(2.0**-10)]])
+"""Where a threshold that is not at 0 shows."""
 
 
 def _forward_cases() -> list[Arguments]:
-    return [(Z,) for Z in (*POINTS, whole(3, 4), np.array([[-1000.0, 1000.0]]))]
+    return [(Z,) for Z in (*POINTS, whole(3, 4), SMALL, np.array([[-1000.0, 1000.0]]))]
 
 
 def _backward_cases(forward: Callable[[Any], Any]) -> Callable[[], list[Arguments]]:
     def cases() -> list[Arguments]:
-        points = (*POINTS, whole(3, 4), np.array([[0.0, 1.0, -2.0]]))
+        points = (*POINTS, whole(3, 4), SMALL, np.array([[0.0, 1.0, -2.0]]))
         return [
             (sign * whole(*Z.shape, seed=5), Z, forward(Z)) for Z in points for sign in (1.0, -1.0)
         ]

@@ -21,6 +21,9 @@ from scratchnet.app.course.marking import Mark
 SECONDS = 5.0
 """For one exercise; the right ones take a hundredth."""
 
+STARTING, BUSY = 60.0, 2.0
+"""Seconds for our own imports, which take one; and what a function gets of what they took."""
+
 STACK = ("forward", "backward", "train_step")
 """What calls the functions before it."""
 
@@ -85,13 +88,18 @@ def start(module: str, arguments: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _watched(process: subprocess.Popen[bytes], said: Path, seconds: float) -> str:
-    size, since = 0, time.monotonic()
+    """Why the process ended early, or ""; each line that it writes gives it more time."""
+    size, since, limit = 0, time.monotonic(), STARTING
     while process.poll() is None:
         time.sleep(0.02)
-        if said.stat().st_size != size:
-            size, since = said.stat().st_size, time.monotonic()
-        elif time.monotonic() - since > seconds:
-            return f"no answer in {seconds:g} seconds: an endless loop?"
+        now, before = time.monotonic(), size
+        size = said.stat().st_size
+        if size != before:
+            if not before:  # our own imports are done; how long they took tells how busy it is here
+                limit = max(seconds, BUSY * (now - since))
+            since = now
+        elif now - since > limit:
+            return f"no answer in {limit:.2g} seconds: an endless loop?"
     return (
         f"it ends the whole process, with status {process.returncode}."
         if process.returncode

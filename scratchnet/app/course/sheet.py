@@ -158,6 +158,7 @@ def main(path: str, results: str, names: str, borrowed: str) -> None:
             out.write(json.dumps(fields) + "\n")
             out.flush()
 
+        say(started=True)
         module, broken = load(Path(path))
         say(loaded=broken.get("", ""))
         for name in filter(None, borrowed.split(",")):

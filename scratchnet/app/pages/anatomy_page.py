@@ -21,7 +21,7 @@ import numpy as np
 
 from scratchnet.app import pages
 from scratchnet.app.anatomy import Explanation, Step
-from scratchnet.app.tracing import Source
+from scratchnet.app.pages.highlighting import highlighted
 from scratchnet.engines import Array
 
 LIMIT = 4_900_000
@@ -418,21 +418,6 @@ def dead(Z: Array, dA: Array, layer: int) -> str:
         f"z = {number(Z[worst])}, so dA = {number(dA[worst])} is stopped, and that image has no "
         "say in the unit's weights."
     )
-
-
-def highlighted(source: Source) -> list[tuple[int, str, Any]]:
-    """Number, kind and HTML of each line."""
-    from markupsafe import Markup
-    from pygments import formatters, highlight, lexers
-
-    text = "\n".join(line.text for line in source.lines)
-    drawn = highlight(
-        text, lexers.PythonLexer(stripnl=False), formatters.HtmlFormatter(nowrap=True)
-    ).split("\n")
-    return [
-        (line.number, line.kind, Markup(html))
-        for line, html in zip(source.lines, drawn, strict=False)
-    ]
 
 
 @cache

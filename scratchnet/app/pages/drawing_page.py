@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 
 from scratchnet.app import pages
+from scratchnet.app.pages.highlighting import highlighted
 from scratchnet.app.run_folder import SavedRun
 from scratchnet.app.run_training import OURS
+from scratchnet.app.text import trained
+from scratchnet.app.tracing import whole_file
 from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Layer, Rescaling
 from scratchnet.objective import Objective
@@ -40,8 +43,10 @@ class DrawError(ValueError):
         super().__init__(f"draw can't show this model: {finding}. Expected {expected}.")
 
 
-def html(run: SavedRun, command: Sequence[str] | None = None) -> str:
+def html(run: SavedRun, command: Sequence[str] | None = None, own: str | None = None) -> str:
     """The page of a run, as text; `command` is shown as how it was made.
+
+    `own` is the source of a learner's file that trained the run: it is shown.
 
     Raises:
         DrawError: where its model is not one that the page can show.
@@ -56,6 +61,7 @@ def html(run: SavedRun, command: Sequence[str] | None = None) -> str:
         box=round(network["side"] * 20 / 28),
         parameters=model.count_params(),
         command=command,
+        own=None if own is None else highlighted(whole_file("network.py", own)),
         **texts(model, {**run.about, "epochs": run.epochs}),
     )
 
@@ -63,11 +69,9 @@ def html(run: SavedRun, command: Sequence[str] | None = None) -> str:
 def texts(model: Sequential, result: Mapping[str, Any]) -> dict[str, str]:
     """What the page says about this model beyond its numbers."""
     stack = ", ".join(_layer_text(layer) for layer in model.layers)
-    settings, data = result.get("settings", {}), result.get("data", {})
     about = f"The network is {stack}: {model.count_params():,} parameters"
-    epochs = result.get("epochs") or settings.get("epochs")
-    if epochs and "name" in data:
-        about += f", trained for {epochs} epoch{'s' * (epochs > 1)} on {data['name']}"
+    if told := trained(result, result.get("epochs")):
+        about += f", {told}"
     if "test_accuracy" in result.get(OURS, {}):
         about += f", {result[OURS]['test_accuracy']:.2%} right on its test images"
     objective = Objective(model.loss, model.layers[-1].activation)

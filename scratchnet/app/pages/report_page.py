@@ -148,7 +148,9 @@ def _drift(run: SavedRun) -> Picture | None:
     result = run.result
     stepped, series = result.get("lockstep", {}), {}
     if apart := result.get("weight_difference"):
-        steps = -(-result["data"]["training"] // result["settings"]["batch_size"])
+        settings = result["settings"]
+        images = result["data"]["training"] * (1 + settings.get("augment", 0))
+        steps = -(-images // settings["batch_size"])
         series["float32 training"] = [(steps * n, most) for n, most in enumerate(apart, 1)]
     if "drift" in stepped:
         series["float64 lockstep"] = [(step, most) for step, most in stepped["drift"]]

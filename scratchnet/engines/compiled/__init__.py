@@ -42,7 +42,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
-from scratchnet.engines import reference as ref
+import scratchnet.engines.reference as ref
 from scratchnet.engines.contract import Engine
 
 
@@ -82,7 +82,7 @@ def _is_positive(number: str) -> bool:
 
 def _engine() -> Engine:
     """The record, once it is known that Numba compiles."""
-    from scratchnet.engines.compiled import session
+    import scratchnet.engines.compiled.session as session
 
     return replace(ref.ENGINE, name="compiled", fused=session)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scratchnet.engines.compiled import vector
+import scratchnet.engines.compiled.vector as vector
 from scratchnet.engines.compiled.records import EPSILON, SMALLEST_GRADIENT, jitted
 from scratchnet.engines.compiled.vector import (
     fabs,

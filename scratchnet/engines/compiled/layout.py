@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scratchnet.engines.compiled import records as r
+import scratchnet.engines.compiled.records as r
 from scratchnet.engines.compiled.elementwise import ACTIVATIONS, LOSSES
 from scratchnet.engines.compiled.optimizer import OPTIMIZERS
 from scratchnet.engines.compiled.records import Net

@@ -20,8 +20,10 @@ import numpy as np
 from numba import config
 from numba.core import event
 
-from scratchnet.engines.compiled import cache, sparse, step
-from scratchnet.engines.compiled import records as r
+import scratchnet.engines.compiled.cache as cache
+import scratchnet.engines.compiled.records as r
+import scratchnet.engines.compiled.sparse as sparse
+import scratchnet.engines.compiled.step as step
 from scratchnet.engines.compiled.cache import CompileNotice
 from scratchnet.engines.compiled.elementwise import ACTIVATIONS, LOSSES
 from scratchnet.engines.compiled.layout import Layout, check, round_up

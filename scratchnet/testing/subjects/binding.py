@@ -6,6 +6,7 @@ would tell more. Read `finding.py` for where gradients are looked for.
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,10 @@ def bind(
 ) -> Subject:
     """A subject of this style, tried on these arguments, of which the targets have no gradient."""
     style.targets = style.targets or targets_at
+    # Arrays within an argument, such as a dict of weights, are parameters as an object's own are.
+    named = zip(style.arguments, args, strict=False)
+    held = {name: arg for name, arg in named if isinstance(arg, dict | list)}
+    style.roots = (*style.roots, *([SimpleNamespace(**held)] if held else []))
     subject = Subject(style, args)
     subject.mean_gradients, subject.columns = options.mean_gradients, options.columns
     with quiet():
@@ -47,7 +52,7 @@ def _try(subject: Subject, state: State) -> tuple[Pass, Any]:
         done = style.call(copies(subject.given))
     except SubjectError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         shapes = ", ".join(str(getattr(arg, "shape", type(arg).__name__)) for arg in subject.given)
         raise SubjectError(
             f"{style.name}: forward raised {type(error).__name__}: {error}",
@@ -60,7 +65,7 @@ def _try(subject: Subject, state: State) -> tuple[Pass, Any]:
         return done, style.pull(done, dys)
     except SubjectError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         wanted = names.required(style.backward) if style.backward else []
         raise SubjectError(
             f"{style.name}: backward raised {type(error).__name__}: {error}",

@@ -84,7 +84,14 @@ def _in_returned(subject: Subject, floats: dict[str, int], returned: Any) -> dic
             key = next(iter(same), None) or partner(name, keys)
             if key:
                 found[name] = position(keys.index(key))
+        unnamed = iter([place for place, key in enumerate(keys) if not key])
+        for name, at in floats.items():  # (dx, {"w": dw})
+            here = None if name in found else next(unnamed, None)
+            if here is not None and np.shape(pairs[here][1]) == np.shape(subject.given[at]):
+                found[name] = position(here)
         return found
+    if len(pairs) == 1 and len(floats) > 1:
+        floats = _of_one_gradient(floats)
     whole = len(pairs) == len(subject.given)  # a gradient, or None, for every argument
     for place, (name, at) in enumerate(floats.items()):
         here = at if whole else place
@@ -93,6 +100,20 @@ def _in_returned(subject: Subject, floats: dict[str, int], returned: Any) -> dic
         if len(pairs) == 1 or np.size(pairs[here][1]) == np.size(subject.given[at]):
             found[name] = position(here)
     return found
+
+
+def _of_one_gradient(floats: dict[str, int]) -> dict[str, int]:
+    """The argument that a single gradient is of: a loss's prediction, wherever it stands.
+
+    >>> _of_one_gradient({"y_true": 0, "y_pred": 1}), _of_one_gradient({"x": 0, "h": 1})
+    ({'y_pred': 1}, {'x': 0, 'h': 1})
+    """
+    said = {name: at for name, at in floats.items() if plain(name) in names.PREDICTIONS}
+    return (
+        said
+        or {name: at for name, at in floats.items() if plain(name) not in names.TARGETS}
+        or floats
+    )
 
 
 def _argument(style: Style, at: int, options: Options) -> str:

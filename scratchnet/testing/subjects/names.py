@@ -22,10 +22,21 @@ BACKWARD = (
 SLOPES = {"gradient", "grad", "derivative", "deriv", "prime", "fprime", "df", "delta", "slope"}
 """Backward methods by these names may give f'(x), to be multiplied with dY by the caller."""
 
-STEP = ("update", "step", "apply_gradients", "update_params", "apply", "__call__")
+DERIVATIVE_FLAGS = {
+    *("derivative", "deriv", "prime", "grad", "gradient", "derive", "diff", "isderivative", "der"),
+    *("backward", "back", "derivate", "differentiate"),
+}
+STEP = (
+    *("update", "step", "apply_gradients", "update_params", "apply", "optimize", "optimise"),
+    *("update_parameters", "update_weights", "apply_gradient", "take_step", "__call__"),
+)
 TARGETS = {
     *("ytrue", "target", "targets", "actual", "label", "labels", "true", "t", "y", "truth"),
     *("groundtruth", "expected", "answer", "ys", "onehot", "desired", "yhot"),
+}
+PREDICTIONS = {
+    *("ypred", "pred", "preds", "predicted", "prediction", "predictions", "yhat", "ypredicted"),
+    *("logits", "scores", "probs", "probabilities", "estimate", "output", "outputs"),
 }
 OUTPUT = ("output", "outputs", "out", "y", "A", "a", "Z", "z", "activation", "result", "pred")
 INPUT_GRADIENT = (
@@ -79,10 +90,12 @@ def spellings(name: str) -> list[str]:
     """A name, its singular, and its abbreviation.
 
     >>> spellings("weights")
-    ['weights', 'weight', 'w']
+    ['weights', 'weight', 'w', 'ws']
     """
     own = plain(name)
-    found = [own, own.removesuffix("s"), own.removesuffix("es"), SHORT.get(own, own)]
+    short = SHORT.get(own, own)
+    found = [own, own.removesuffix("s"), own.removesuffix("es"), short]
+    found += [f"{short}s"] if short != own and own.endswith("s") else []
     return list(dict.fromkeys(found))
 
 

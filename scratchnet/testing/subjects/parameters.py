@@ -10,7 +10,7 @@ passed over.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -176,7 +176,11 @@ def _stored(outer: dict[Any, Any], name: Any, found: Any, key: Any) -> Gradient:
 
 
 def flat(returned: Any) -> list[tuple[str, Any]]:
-    """What backward returned, as (key, array): dicts, lists and tuples opened."""
+    """What backward returned, as (key, array): dicts, lists, tuples and dataclasses opened."""
+    if is_dataclass(returned):
+        returned = {field.name: getattr(returned, field.name) for field in fields(returned)}
+    elif hasattr(returned, "_asdict"):
+        returned = returned._asdict()
     if isinstance(returned, dict):
         return [(str(key), value) for key, one in returned.items() for _, value in flat(one)]
     if isinstance(returned, list | tuple):

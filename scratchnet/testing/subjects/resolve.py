@@ -28,7 +28,19 @@ from scratchnet.testing.subjects.styles import (
 UNITS = {
     *("out", "outputs", "output", "units", "nunits", "nout", "neurons", "nneurons", "outputsize"),
     *("outputdim", "outfeatures", "noutputs", "fanout", "hidden", "hiddensize", "nhidden"),
-    *("outdim", "filters", "nfilters", "hiddendim", "dout", "outchannels", "sizeout", "m"),
+    *(
+        "cout",
+        "outc",
+        "numfilters",
+        "outdim",
+        "filters",
+        "nfilters",
+        "hiddendim",
+        "dout",
+        "outchannels",
+        "sizeout",
+        "m",
+    ),
 }
 OUTPUTS = 2
 """Units of a layer that is made here."""
@@ -87,16 +99,31 @@ INPUTS = {
 }
 
 
+CHANNELS = {
+    "cin",
+    "inchannels",
+    "channels",
+    "nchannels",
+    "inputchannels",
+    "numchannels",
+    "c",
+    "inc",
+}
+"""The inputs of a convolution on (samples, channels, height, width)."""
+
+
 def made(factory: Callable[..., Any], args: list[Any]) -> Any:
     """What a class or a factory makes, called with the sizes that it requires."""
     wanted = required(factory)
-    shape = np.shape(args[0]) if args else ()
+    shape: tuple[int, ...] = np.shape(args[0]) if args else ()
     features = shape[-1] if shape else 1
     sizes: list[Any] = []
     for place, name in enumerate(wanted):
         role = plain(name)
         if "shape" in role:
             sizes.append(shape[1:])
+        elif role in CHANNELS and len(shape) == 4:
+            sizes.append(shape[1])
         elif (
             role in UNITS or (place == 1 and len(wanted) == 2 and role not in INPUTS) or role == "o"
         ):
@@ -175,6 +202,13 @@ def _function(f: Callable[..., Any], args: list[Any], options: Options) -> list[
     name = getattr(f, "__name__", "function")
     if options.wrap is not None:
         return [GraphStyle(name, f, options, None, options.wrap)]
+    flag = next((p.name for p in names.parameters(f) if _is_derivative_flag(p)), None)
+    if flag is not None:
+        slope = functools.partial(f, **{flag: True})
+        argument = plain(required(f)[0]) if required(f) else "x"
+        return _slopes(
+            Style(name, functools.partial(f, **{flag: False}), slope, options), argument, options
+        )
     by_place, by_name = options.extra_arguments()
     try:
         returned = f(
@@ -199,6 +233,11 @@ def _function(f: Callable[..., Any], args: list[Any], options: Options) -> list[
         found=f"{type(returned).__name__} from {name}",
         say=f"check(({name}, its_backward), x)",
     )
+
+
+def _is_derivative_flag(parameter: inspect.Parameter) -> bool:
+    """f(x, derivative=False)"""
+    return parameter.default is False and plain(parameter.name) in names.DERIVATIVE_FLAGS
 
 
 def _object(subject: Any, args: list[Any], options: Options) -> list[Style]:

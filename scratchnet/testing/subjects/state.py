@@ -21,6 +21,7 @@ from scratchnet.engines import Array
 Place = tuple[Any, Any]  # a dict or a list, and the key under which it holds something
 
 ATOMS = (type, types.ModuleType, str, bytes, int, float, complex, bool, type(None), np.generic)
+GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
 
 
 class Held(NamedTuple):
@@ -53,6 +54,7 @@ def children(thing: Any) -> Iterator[tuple[str, Any, Any]]:
     elif isinstance(thing, tuple | set | frozenset | deque):
         yield from ((f"[{place}]", None, child) for place, child in enumerate(thing))
     elif isinstance(thing, types.FunctionType):
+        yield "", None, (thing.__defaults__, thing.__kwdefaults__)
         for cell in thing.__closure__ or ():
             try:
                 yield "", None, cell.cell_contents
@@ -87,6 +89,20 @@ def walk(*roots: Any) -> Iterator[Held]:
             queue.append(Held((held.name + name).lstrip("."), place, child))
 
 
+def _named_generators(roots: tuple[Any, ...]) -> Iterator[Any]:
+    """Generators of random numbers that the code of the roots names, as a module's own."""
+    for root in roots:
+        functions = [root, getattr(root, "__func__", None), *_own_of(type(root))]
+        for function in functions:
+            if isinstance(function, types.FunctionType):
+                named = (function.__globals__.get(name) for name in function.__code__.co_names)
+                yield from (value for value in named if isinstance(value, GENERATORS))
+
+
+def _own_of(kind: type) -> list[Any]:
+    return [value for base in kind.__mro__[:-1] for value in vars(base).values()]
+
+
 class State:
     """What hangs on the roots now; `restore` puts it back, in place.
 
@@ -111,9 +127,11 @@ class State:
         self.places: dict[int, list[Place]] = {}
         kept: set[int] = set()
         for kind in {type(root) for root in roots}:
-            for value in [v for base in kind.__mro__[:-1] for v in vars(base).values()]:
-                if isinstance(value, np.random.Generator | np.random.RandomState):
+            for value in _own_of(kind):
+                if isinstance(value, GENERATORS):
                     self._remember(value)  # one for all instances
+        for generator in _named_generators(roots):
+            self._remember(generator)
         for held in walk(*roots):
             if held.place is not None:
                 self.places.setdefault(id(held.value), []).append(held.place)

@@ -8,9 +8,9 @@ returns the new array and its config. The form that moves every array is taken.
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,12 @@ from scratchnet.testing.subjects.subject import quiet
 
 Arrays = list[Array]
 Step = Callable[[Arrays, Arrays], Arrays]
-KEYS = ("W1", "b1", "W2")
+KEYS = ("W1", "b1", "W2", "b2")
+NUMBERS = {
+    **{"t": 0, "learningrate": 0.1, "lr": 0.1, "alpha": 0.1, "eta": 0.1, "beta": 0.9, "mu": 0.9},
+    **{"momentum": 0.9, "beta1": 0.9, "beta2": 0.999, "rho": 0.9, "epsilon": 1e-8, "eps": 1e-8},
+}
+"""What an argument is given that has no default; t counts the steps from 1."""
 GRADIENT_ARGUMENTS = {
     *("dw", "grad", "grads", "gradient", "gradients", "g", "dparams", "dx", "gradwrtw", "dtheta"),
     *("paramgrad", "dp", "gw", "nabla"),
@@ -38,6 +43,7 @@ class Stepper:
         self.copies: list[Any] = []
         self.config: list[Any] = []
         self.held: Any = None
+        self.steps = 0
         self.given: Arrays = []
         """The gradients that were handed over in the last step, as the optimizer left them."""
 
@@ -48,6 +54,14 @@ class Stepper:
         with quiet():
             moved = FORMS[self.form](self, params, self.given)
         return [np.asarray(array) for array in moved]
+
+    def named(self, params: Arrays, grads: Arrays) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Both as dicts: W1, b1, W2; in pairs with a b2 too, whose gradient is 0."""
+        if "in pairs" in self.form and len(params) % 2:
+            params, grads = [*params, np.zeros(1)], [*grads, np.zeros(1)]
+        d = "d" if "with d" in self.form else ""
+        held = dict(zip(KEYS, params, strict=False))
+        return held, {f"{d}{key}": grad for key, grad in zip(KEYS, grads, strict=False)}
 
     def method(self, owner: Any = None) -> Callable[..., Any]:
         """What takes the step."""
@@ -70,13 +84,41 @@ def _own(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
 
 
 def _dicts(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
-    held = dict(zip(KEYS, params, strict=False))
-    given = dict(zip(KEYS, grads, strict=False))
-    if self.form == "dicts with d":
-        given = {f"d{key}": grad for key, grad in given.items()}
+    held, given = self.named(params, grads)
     returned = self.method()(held, given)
     held = returned if isinstance(returned, dict) and set(returned) >= set(held) else held
     return [held[key] for key in KEYS[: len(params)]]
+
+
+def _with_state(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
+    """parameters, v, s = update(parameters, grads, v, s, t), as in Coursera's course."""
+    held, given = self.named(params, grads)
+    function = self.method()
+    wanted = [plain(name) for name in required(function)][2:]
+    self.steps += 1
+    if not self.config:
+        zeros = {key: np.zeros_like(p) for k, p in held.items() for key in (k, f"d{k}")}
+        self.config = [copy.deepcopy(zeros) for name in wanted if name not in NUMBERS]
+    states = iter(self.config)
+    said = NUMBERS | {"t": self.steps}
+    returned = function(
+        held, given, *(said[name] if name in NUMBERS else next(states) for name in wanted)
+    )
+    if isinstance(returned, tuple):
+        returned, *later = returned
+        self.config = later[: len(self.config)] if len(later) >= len(self.config) else self.config
+    held = returned if isinstance(returned, dict) and set(returned) >= set(held) else held
+    return [held[key] for key in KEYS[: len(params)]]
+
+
+def _optax(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
+    """updates, state = update(grads, state, params), after state = init(params)."""
+    held, given = self.named(params, grads)
+    if not self.config:
+        self.config = [self.made.init(held)]
+    more = [held] if len(names.parameters(self.made.update)) > 2 else []
+    updates, self.config[0] = self.made.update(given, self.config[0], *more)
+    return [p + updates[key] for key, p in zip(KEYS, params, strict=False)]
 
 
 def _lists(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
@@ -128,8 +170,12 @@ def _configured(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
         given = (param, grad) if self.config[j] is None else (param, grad, self.config[j])
         if self.config[j] is None and len(required(function)) > 2:
             given = (param, grad, {})
-        moved, self.config[j] = function(*given)
-        after.append(np.asarray(moved))
+        moved = function(*given)
+        if isinstance(moved, tuple):
+            moved, self.config[j] = moved
+        elif len(given) > 2:
+            self.config[j] = given[2]  # it is written to in place
+        after.append(param if moved is None else np.asarray(moved))
     return after
 
 
@@ -144,7 +190,11 @@ def _held(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
     for name in ("pre_update_params", "pre_step", "pre_update"):
         if (before := getattr(self.made, name, None)) is not None:
             before()
-    if self.form == "layers":
+    if self.form == "net kept":
+        self.made = self.made(Net(self.held)) if self.steps == 0 else self.made
+        self.steps += 1
+        self.method()()
+    elif self.form == "layers":
         for layer in self.held:
             self.method()(layer)
     else:
@@ -158,14 +208,45 @@ def _held(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
 def _boxes(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
     """Optimizer(params).step(), where each of params has data and grad."""
     if self.held is None:
-        self.held = [
-            SimpleNamespace(data=p, grad=None, value=p, requires_grad=True) for p in params
-        ]
+        self.held = [Box() for _ in params]
+        for box, param in zip(self.held, params, strict=True):
+            box.take(param, np.zeros_like(param))
         self.made = self.made(self.held)
     for box, param, grad in zip(self.held, params, grads, strict=True):
-        box.data, box.grad = param, grad
+        box.take(param, grad)
     self.method()()
-    return [box.data for box in self.held]
+    return [box.now() for box in self.held]
+
+
+def _kept(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
+    """Optimizer(params).step(grads): it holds the arrays themselves, in a list or a dict."""
+    named = self.form == "kept dict"
+    if self.held is None:
+        self.held = dict(zip(KEYS, params, strict=False)) if named else params
+        self.made = self.made(self.held)
+    own = [self.held[key] for key in KEYS[: len(params)]] if named else self.held
+    for array, param in zip(own, params, strict=True):
+        array[...] = param
+    self.method()(dict(zip(KEYS, grads, strict=False)) if named else grads)
+    own = [self.held[key] for key in KEYS[: len(params)]] if named else self.held
+    return [array.copy() for array in own]
+
+
+class Box:
+    """A parameter with its gradient, by all the names that an optimizer may ask for."""
+
+    requires_grad = trainable = True
+
+    def take(self, param: Array, grad: Array) -> None:
+        self.before = param
+        vars(self).update(dict.fromkeys(names.BOXES, param))
+        vars(self).update(dict.fromkeys(names.BOXES.values(), grad))
+        self.shape = param.shape
+
+    def now(self) -> Array:
+        """The array, wherever a new one was put."""
+        held = [getattr(self, name) for name in names.BOXES]
+        return next((value for value in held if value is not self.before), self.before)
 
 
 class Layer:
@@ -224,6 +305,12 @@ FORMS: dict[str, Callable[[Stepper, Arrays, Arrays], Arrays]] = {
     "own": _own,
     "dicts": _dicts,
     "dicts with d": _dicts,
+    "dicts with d in pairs": _dicts,
+    "dicts in pairs": _dicts,
+    "dicts with d and state": _with_state,
+    "dicts with d and state in pairs": _with_state,
+    "dicts and state": _with_state,
+    "optax": _optax,
     "lists": _lists,
     "nested lists": _nested,
     "keyed": _keyed,
@@ -232,6 +319,9 @@ FORMS: dict[str, Callable[[Stepper, Arrays, Arrays], Arrays]] = {
     "net": _held,
     "layers": _held,
     "boxes": _boxes,
+    "kept list": _kept,
+    "kept dict": _kept,
+    "net kept": _held,
     "each": _each,
 }
 """How an optimizer may be called, in the order in which it is tried."""
@@ -242,10 +332,15 @@ def is_optimizer(subject: Any) -> bool:
     one = subject() if _makes(subject) else subject
     if inspect.isroutine(one):
         wanted = [plain(name) for name in required(one)]
+        if len(wanted) == 1 and wanted[0] in PARAMETER_ARGUMENTS:
+            return True  # lambda params: Adam(params, lr=0.1)
         return len(wanted) > 1 and wanted[1] in GRADIENT_ARGUMENTS
     if isinstance(one, tuple | list) or names.method(one, names.FORWARD[:-1]) is not None:
         return False
-    return names.method(one, names.STEP[:-1]) is not None
+    called = getattr(type(one) if not isinstance(one, type) else one, "__call__", None)  # noqa: B004
+    wanted = [plain(name) for name in required(called)] if inspect.isfunction(called) else []
+    steps = len(wanted) > 2 and wanted[2] in GRADIENT_ARGUMENTS  # (self, w, dw)
+    return steps or names.method(one, names.STEP[:-1]) is not None
 
 
 def _makes(subject: Any) -> bool:
@@ -262,15 +357,37 @@ def _makes(subject: Any) -> bool:
 def maker_of(optimizer: Any) -> Callable[[], Any]:
     """A function that makes a fresh optimizer each time."""
     if isinstance(optimizer, type):
-        needs = required(optimizer)
-        if needs and plain(needs[0]) in {"params", "parameters", "weights"}:
-            return lambda: optimizer
-        return optimizer
+        return (lambda: optimizer) if _takes_parameters(optimizer) else optimizer
     if inspect.isroutine(optimizer) and required(optimizer):
         return lambda: optimizer
     if inspect.isroutine(optimizer):
         return optimizer
+    if _takes_parameters(type(optimizer)):
+        return lambda: _made_again(optimizer)
     return lambda: copy.deepcopy(optimizer)
+
+
+def _takes_parameters(factory: Any) -> bool:
+    """Whether an optimizer is made of the parameters that it is to move."""
+    wanted = required(factory)
+    return len(wanted) == 1 and plain(wanted[0]) in PARAMETER_ARGUMENTS
+
+
+PARAMETER_ARGUMENTS = {
+    *("params", "parameters", "weights", "variables", "tensors", "parameterlist"),
+    *("model", "net", "network", "nn"),
+}
+
+
+def _made_again(optimizer: Any) -> Callable[[Any], Any]:
+    """What makes one with the same numbers for other parameters."""
+    kind: Any = type(optimizer)
+    numbers = {
+        p.name: copy.deepcopy(getattr(optimizer, p.name))
+        for p in names.parameters(kind)[1:]
+        if hasattr(optimizer, p.name)
+    }
+    return functools.partial(kind, **numbers)
 
 
 def form_of(make: Callable[[], Any], name: str) -> str:
@@ -312,14 +429,20 @@ def form_of(make: Callable[[], Any], name: str) -> str:
 
 def _possible(form: str, probe: Any) -> bool:
     """By the number of arguments: what takes one array and one gradient takes no third thing."""
-    if form == "boxes":
-        return isinstance(probe, type) or (inspect.isroutine(probe) and len(required(probe)) == 1)
-    if isinstance(probe, type):
+    if form in ("boxes", "kept list", "kept dict", "net kept"):
+        factory = isinstance(probe, type | functools.partial) or inspect.isroutine(probe)
+        return factory and len(required(probe)) == 1
+    if isinstance(probe, type | functools.partial):
         return False
     method = probe if inspect.isroutine(probe) else names.method(probe, names.STEP)
     if method is None:
         return False
     needs, takes = len(required(method)), len(names.parameters(method))
+    if form == "optax":
+        return hasattr(probe, "init") and hasattr(probe, "update")
+    if "state" in form:
+        wanted = [plain(name) for name in required(method)]
+        return len(wanted) > 2 and (len(wanted) > 3 or wanted[2] not in names.CACHE)
     if form in ("pairs", "net", "layers"):
         return needs <= 1 <= takes
     if form == "keyed":

@@ -145,8 +145,9 @@ class Subject:
 
     def samples(self) -> int:
         """How many samples the first input holds."""
-        at = next(iter(self.inputs.values()), 0)
-        shape = np.shape(self.given[at])
+        arrays = [at for at, arg in enumerate(self.given) if isinstance(arg, np.ndarray)]
+        at = next(iter(self.inputs.values()), arrays[0] if arrays else None)
+        shape = () if at is None else np.shape(self.given[at])
         return int(shape[-1 if self.columns else 0]) if len(shape) > 1 else 1
 
     def constants(self) -> list[Array]:
