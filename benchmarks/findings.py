@@ -114,7 +114,8 @@ def read(name: str, folder: Path = FOLDER) -> tuple[list[Group], list[SeedCompar
 
 
 def block(found: list[Group], compared: list[SeedComparison]) -> str:
-    """The tables of a finding, as Markdown."""
+    """The tables of a finding, as Markdown; of many comparisons the page of the study has them."""
+    compared = compared if len(compared) <= 4 else []
     lines = [
         "| setting | runs | mean, % | std. dev. | least to most | mean by logits, % | "
         "runs that reach 97 % | median epochs to it |",

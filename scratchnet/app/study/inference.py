@@ -168,6 +168,8 @@ def words(name: str, value: Any) -> str:
         return SHOWN[value]
     if name == "scaled":
         return "pixels / 255" if value else "raw pixels"
+    if name == "rate_rule":
+        return {"fixed": "rate fixed", "sqrt": "rate by sqrt(batch / 32)"}[value]
     return f"{SETTINGS[name].words} {value}"
 
 
