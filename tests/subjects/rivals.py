@@ -42,7 +42,7 @@ def case_of(call: Callable[[], Any]) -> Case | None:
     right, checking.Examination.run = checking.Examination.run, run
     try:
         call()
-    except _Stop:
+    except (_Stop, LawError):  # an optimizer is judged at once, and is no case for the others
         pass
     finally:
         checking.Examination.run = right
