@@ -346,7 +346,7 @@ class MonitorCallback(Callback):
     ):
         if mode not in ("auto", "min", "max"):
             kind = type(self).__name__
-            warnings.warn(f"{kind}: mode={mode!r} is unknown: 'auto'.", stacklevel=3)
+            warnings.warn(f"{kind} mode {mode!r} is unknown, fallback to auto mode.", stacklevel=3)
             mode = "auto"
         self.monitor, self.mode = monitor, mode
         self.best, self.min_delta = baseline, abs(min_delta)

@@ -350,7 +350,8 @@ def load_weights(model: Any, arrays: dict[str, Array], skip_mismatch: bool = Fal
     kinds = [type(layer).__name__ for layer in model.layers]
     found, variables = read_weights(arrays, kinds, "optimizer")
     wrong = [
-        f"{layer.name} has {[w.shape for w in layer.weights]}, the file {[a.shape for a in own]}"
+        f"{layer.name} has variables {[w.shape for w in layer.weights]}, which must match "
+        f"the file's {[a.shape for a in own]}"
         for layer, own in zip(model.layers, found, strict=True)
         if [w.shape for w in layer.weights] != [a.shape for a in own]
     ]

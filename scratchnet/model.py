@@ -40,6 +40,10 @@ class Stage(NamedTuple):
     cache: Any
 
 
+Tape = list[Stage]
+"""Of every layer, from the inputs on."""
+
+
 class Network(Part):
     """A stack of layers over one vector, all of which learn (`learning.py` can freeze some).
 
@@ -88,16 +92,16 @@ class Network(Part):
         """Put a layer on top. Parameters that exist keep their values."""
         if isinstance(layer, Input):
             if self._stack or self._input_shape:
-                raise ValueError("add: an Input is the first thing in a model, and only that.")
+                raise ValueError("add: configured already: an Input is the first thing in a model.")
             self._input_shape = layer.shape
             return
         if not isinstance(layer, Layer):
-            raise TypeError(f"add: got {layer!r}: expected a layer, such as Dense(10).")
+            raise ValueError(f"add: got {layer!r}: expected a layer, such as Dense(10).")
         taken = {other.name for other in self._stack}
         if layer.in_model or layer.name in taken:
             raise ValueError(
-                f"add: layer {layer.name!r} is in a model already: make a new one, with a name of "
-                "its own."
+                f"add: layer {layer.name!r} is in a model already, where names are unique: make a "
+                "new one, with a name of its own."
             )
         stem = type(layer).__name__.lower()
         names = (stem if n == 0 else f"{stem}_{n}" for n in range(len(taken) + 1))
@@ -169,21 +173,16 @@ class Network(Part):
 
     # --- backpropagation --------------------------------------------------------------------------
 
-    def forward(self, X: Array, params: list[Params], engine: Engine) -> list[Stage]:
+    def forward(self, X: Array, params: list[Params], engine: Engine) -> Tape:
         """X (B, ...) through every layer: Z = layer(A below), A = f(Z), kept for the way back."""
-        tape: list[Stage] = []
+        tape: Tape = []
         for layer, own in zip(self._stack, params, strict=True):
             Z, cache = layer.forward(tape[-1].A if tape else X, own, engine)
             tape.append(Stage(Z, engine.activation(layer.activation).forward(Z), cache))
         return tape
 
     def backward(
-        self,
-        dZ: Array,
-        tape: list[Stage],
-        params: list[Params],
-        grads: list[Params],
-        engine: Engine,
+        self, dZ: Array, tape: Tape, params: list[Params], grads: list[Params], engine: Engine
     ) -> None:
         """dZ of the head back through every layer: fills `grads`, stops where nothing learns."""
         lowest = next((i for i, own in enumerate(params) if own), len(tape))
@@ -206,7 +205,7 @@ class Network(Part):
         """Their gradients, views of `grad`."""
         return [layer.grads for layer in self._stack]
 
-    def run(self, X: Array) -> list[Stage]:
+    def run(self, X: Array) -> Tape:
         """`forward` in the model's dtype, on its own parameters and engine."""
         return self.forward(X.astype(self.theta.dtype, copy=False), self.params, self.engine)
 

@@ -7,6 +7,7 @@ takes them in `custom_objects`, and never from anywhere else.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -95,7 +96,7 @@ def model_of(
 def clone_model(model: Sequential, **others: Any) -> Sequential:
     """A new model of the same layers, each made by its configuration, with weights of its own.
 
-    As in Keras it is not compiled.
+    As in Keras it is compiled alike, with an optimizer of its own, where the model is.
 
     >>> from scratchnet.layers import Dense, Input
     >>> model = Sequential([Input((3,)), Dense(2)])
@@ -112,6 +113,14 @@ def clone_model(model: Sequential, **others: Any) -> Sequential:
         clone.add(type(layer).from_config(layer.get_config()))
     if model.built:
         clone.build(model.input_shape)
+    if model.compiled:
+        kind: Any = type(model.optimizer)
+        optimizer = kind.from_config(model.optimizer.get_config())
+        loss, asked = copy.deepcopy((model.loss, model.metrics_asked))
+        metrics, weighted = map(list, asked)
+        clone.compile(
+            optimizer, loss, metrics=metrics, weighted_metrics=weighted, engine=model.engine
+        )
     return clone
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -80,6 +80,8 @@ class L1L2(Regularizer):
     np.float64(8.0)
     """
 
+    _names: ClassVar[tuple[str, ...]] = ("l1", "l2")
+
     def __init__(self, l1: float = 0.0, l2: float = 0.0):
         l1, l2 = (0.0 if value is None else value for value in (l1, l2))
         self.l1, self.l2 = non_negative("l1", l1), non_negative("l2", l2)
@@ -102,7 +104,7 @@ class L1L2(Regularizer):
         return np.asarray(l1 * np.sign(x) + 2 * l2 * x, x.dtype)
 
     def get_config(self) -> dict[str, Any]:
-        return {"l1": self.l1, "l2": self.l2}
+        return {name: getattr(self, name) for name in self._names}
 
 
 class L1(L1L2):
@@ -112,25 +114,23 @@ class L1(L1L2):
     np.float64(3.0)
     """
 
+    _names = ("l1",)
+
     def __init__(self, l1: float = 0.01):
         super().__init__(l1=0.01 if l1 is None else l1)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"l1": self.l1}
 
 
 class L2(L1L2):
     """l2 sum x^2.
 
-    >>> L2(0.5)(np.array([-2.0, 4.0]))
-    np.float64(10.0)
+    >>> L2(0.5)(np.array([-2.0, 4.0])), L2(0.5).gradient(np.array([-2.0, 4.0])).tolist()
+    (np.float64(10.0), [-2.0, 4.0])
     """
+
+    _names = ("l2",)
 
     def __init__(self, l2: float = 0.01):
         super().__init__(l2=0.01 if l2 is None else l2)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"l2": self.l2}
 
 
 class OrthogonalRegularizer(Regularizer):
@@ -146,7 +146,8 @@ class OrthogonalRegularizer(Regularizer):
         self.factor = non_negative("factor", factor)
         if mode not in ("rows", "columns"):
             raise ValueError(
-                f"Invalid value for argument mode: expected one of 'rows', 'columns', got {mode!r}."
+                "Invalid value for argument `mode`. Expected one of "
+                f'{{"rows", "columns"}}. Received: mode={mode}'
             )
         self.mode = mode
 
@@ -154,7 +155,8 @@ class OrthogonalRegularizer(Regularizer):
         """x by rows, the length of each, and the factor of the sum of products."""
         if x.ndim != 2:
             raise ValueError(
-                f"OrthogonalRegularizer: inputs must have rank=2, got an array of shape {x.shape}."
+                "Inputs to OrthogonalRegularizer must have rank 2. "
+                f"Received: inputs.shape={x.shape}"
             )
         rows = x if self.mode == "rows" else x.T
         length = np.sqrt(np.maximum(np.sum((rows * rows).real, axis=1, keepdims=True), 1e-12))

@@ -167,7 +167,8 @@ class Sequential(TrainingNetwork):
                 self._input_shape = shape
         elif shape != self._input_shape:
             raise ValueError(
-                f"build: input_shape={input_shape!r}: the model is built for {self.input_shape}."
+                f"build: input_shape={input_shape!r}: the model is already built for "
+                f"{self.input_shape}."
             )
 
     @alone

@@ -15,7 +15,7 @@ from scratchnet.engines.contract import Array, Engine
 from scratchnet.layers import Layer, Params
 from scratchnet.layers.alone import regularized
 from scratchnet.layers.nested import Nested
-from scratchnet.model import Network, Stage
+from scratchnet.model import Network, Stage, Tape
 from scratchnet.objective import Objective
 
 
@@ -78,9 +78,9 @@ class TrainingNetwork(Network):
         optimizer = getattr(self, "optimizer", None)
         return 0 if optimizer is None else int(optimizer.iterations)
 
-    def train_run(self, X: Array, params: list[Params], engine: Engine) -> list[Stage]:
+    def train_run(self, X: Array, params: list[Params], engine: Engine) -> Tape:
         """`forward`, each layer as it computes while it trains."""
-        tape: list[Stage] = []
+        tape: Tape = []
         for layer, own in zip(self._stack, params, strict=True):
             below = tape[-1].A if tape else X
             train = getattr(layer, "train_forward", None)
@@ -92,7 +92,7 @@ class TrainingNetwork(Network):
             tape.append(Stage(Z, engine.activation(layer.activation).forward(Z), cache))
         return tape
 
-    def penalty(self, tape: list[Stage], params: list[Params]) -> Any:
+    def penalty(self, tape: Tape, params: list[Params]) -> Any:
         """What the layers add to the loss of a batch."""
         total: Any = 0
         for layer, stage, own in zip(self._stack, tape, params, strict=True):
@@ -102,12 +102,7 @@ class TrainingNetwork(Network):
         return total
 
     def backward(
-        self,
-        dZ: Array,
-        tape: list[Stage],
-        params: list[Params],
-        grads: list[Params],
-        engine: Engine,
+        self, dZ: Array, tape: Tape, params: list[Params], grads: list[Params], engine: Engine
     ) -> None:
         if all(getattr(layer, "activity_regularizer", None) is None for layer in self._stack):
             super().backward(dZ, tape, params, grads, engine)

@@ -24,12 +24,12 @@ TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
         ),
         ("a room of functions on tensors", "NumPy", "ops random tree"),
         ("a room of large networks", "Sequential", "applications"),
-        ("a room of limits on weights", "regularizers", "constraints"),
         (
             "a room of tools for training at scale or for export",
             "model.save, for files",
             "distillation distribution export legacy quantizers",
         ),
+        ("a room of limits on weights", "regularizers", "constraints"),
         ("a room for raw data", "datasets", "preprocessing"),
         ("a room of drawings", "plots", "visualization"),
         ("a wrapper for scikit-learn", "Sequential", "wrappers"),

@@ -97,6 +97,10 @@ class Visit:
         """What sticks out at the right of the window, beyond any box that scrolls."""
         return self.page.evaluate(OVERFLOWING)
 
+    def clipped(self) -> list[str]:
+        """What is cut: cells wider inside than out, text that a box hides, text beyond its SVG."""
+        return self.page.evaluate(CLIPPED)
+
     def unreachable(self) -> list[str]:
         """What can be used, or scrolls, and Tab never comes to, or comes to without a sign."""
         self.page.evaluate(MARK_INTERACTIVE)
@@ -137,6 +141,20 @@ OVERFLOWING = f"""() => {{ {NAMED}
     return el.getBoundingClientRect().right > wide;
   }}).map(named);
   return out.length ? out : [`the page is ${{document.scrollingElement.scrollWidth}} px wide`];
+}}"""
+
+CLIPPED = f"""() => {{ {NAMED}
+  const hides = el => ['hidden', 'clip'].includes(getComputedStyle(el).overflowX);
+  const cut = el => {{
+    if (el.matches('.hidden') || el.clientWidth === 0 || !el.checkVisibility()) return false;
+    return el.scrollWidth > el.clientWidth + 1 && (el.matches('td, th') || hides(el));
+  }};
+  const beyond = text => {{
+    const [inner, outer] = [text, text.ownerSVGElement].map(el => el.getBoundingClientRect());
+    return inner.width > 0 && (inner.left < outer.left - 1 || inner.right > outer.right + 1);
+  }};
+  return [...[...document.querySelectorAll('body *')].filter(cut),
+    ...[...document.querySelectorAll('svg text')].filter(beyond)].map(named);
 }}"""
 
 MARK_INTERACTIVE = """() => {

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scratchnet import datasets
-from scratchnet.app import cli, pictures
+from scratchnet.app import cli, pictures, run_training
 from scratchnet.app.pages import report_page
 
 
@@ -45,6 +45,29 @@ def run(whole, monkeypatch):
     monkeypatch.setattr(pictures, "draw", lambda *_: [])
     monkeypatch.setattr(report_page, "write_report", lambda *_: None)
     return whole
+
+
+@pytest.fixture
+def trained(whole, tmp_path, request):
+    """A run by a file's own TRAIN, without pictures, which take longest; `report` is itself."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pictures, "draw", lambda *_: [])
+        patched.setattr(report_page, "write_report", lambda *_: None)
+        assert whole(*request.module.TRAIN).exit_code == 0
+    return tmp_path / "a"
+
+
+@pytest.fixture
+def diverging(monkeypatch):
+    """Training whose loss is soon not finite."""
+    honest = run_training.build_model
+
+    def wild(*args):
+        model = honest(*args)
+        model.optimizer.learning_rate = 1e30
+        return model
+
+    monkeypatch.setattr(run_training, "build_model", wild)
 
 
 UNDRAWN = "from scratchnet.app import pictures; from scratchnet.app.pages import report_page; "

@@ -62,6 +62,23 @@ def default_settings() -> Iterator[None]:
     config.set_engine("auto")
 
 
+@pytest.fixture(params=["reference", "compiled"])
+def engine(request) -> str:
+    """For what must hold on both engines."""
+    config.set_engine(request.param)
+    return request.param
+
+
+@pytest.fixture
+def float64_in_both() -> Iterator[None]:
+    """Keras and ours in float64; a test that is about float32 says so."""
+    from keras_ref import bridge  # TensorFlow takes its time, and may lack
+
+    config.set_floatx("float64")
+    with bridge.floatx("float64"):
+        yield
+
+
 def pytest_ignore_collect(collection_path):
     """What can't even be imported: tests/keras without TensorFlow, studies without their extra."""
     name, above = collection_path.name, collection_path.parent.name

@@ -486,6 +486,12 @@ KERAS = {
     ),
 }
 
+
+def put(value: Any) -> Callable[[], bytes]:
+    """A file whose kernel is this instead."""
+    return lambda: kernel(lambda group: group.__setitem__("0", value))
+
+
 HDF5 = {
     "an array of 4 TB that was never written": (lambda: kernel(huge), "announces"),
     "an array that was never written": (lambda: kernel(never_written), "not in the file"),
@@ -497,15 +503,15 @@ HDF5 = {
         "layers/dense/vars/0 is external",
     ),
     "a soft link": (
-        lambda: kernel(lambda g: g.__setitem__("0", h5py.SoftLink("/layers/dense_1/vars/0"))),
+        put(h5py.SoftLink("/layers/dense_1/vars/0")),
         "layers/dense/vars/0 is a soft link",
     ),
     "a soft link to nowhere": (
-        lambda: kernel(lambda g: g.__setitem__("0", h5py.SoftLink("/no/where"))),
+        put(h5py.SoftLink("/no/where")),
         "layers/dense/vars/0 is a soft link",
     ),
     "a link to another file": (
-        lambda: kernel(lambda g: g.__setitem__("0", h5py.ExternalLink("/etc/passwd", "/x"))),
+        put(h5py.ExternalLink("/etc/passwd", "/x")),
         "layers/dense/vars/0 is an external link",
     ),
     "a compressed bomb": (
@@ -542,30 +548,15 @@ HDF5 = {
         lambda: kernel(lambda g: g.create_dataset("0", (3,), h5py.ref_dtype)),
         "layers/dense/vars/0 holds no numbers",
     ),
-    "a named type": (
-        lambda: kernel(lambda g: g.__setitem__("0", np.dtype("f8"))),
-        "neither a group nor an array",
-    ),
-    "an empty array": (
-        lambda: kernel(lambda g: g.__setitem__("0", h5py.Empty("f4"))),
-        "layers/dense/vars/0 is empty",
-    ),
-    "half precision": (
-        lambda: kernel(lambda g: g.__setitem__("0", np.ones((6, 5), "f2"))),
-        "layers/dense/vars/0 holds float16",
-    ),
-    "the other byte order": (
-        lambda: kernel(lambda g: g.__setitem__("0", np.ones((6, 5), ">f4"))),
-        "layers/dense/vars/0 holds",
-    ),
+    "a named type": (put(np.dtype("f8")), "neither a group nor an array"),
+    "an empty array": (put(h5py.Empty("f4")), "layers/dense/vars/0 is empty"),
+    "half precision": (put(np.ones((6, 5), "f2")), "layers/dense/vars/0 holds float16"),
+    "the other byte order": (put(np.ones((6, 5), ">f4")), "layers/dense/vars/0 holds"),
     "an array of nobody's": (
         lambda: hdf5(lambda root: root.__setitem__("evil", np.ones(3))),
         "evil",
     ),
-    "a kernel of another shape": (
-        lambda: kernel(lambda g: g.__setitem__("0", np.ones((5, 6), "f4"))),
-        "(5, 6)",
-    ),
+    "a kernel of another shape": (put(np.ones((5, 6), "f4")), "(5, 6)"),
 }
 
 

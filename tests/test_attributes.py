@@ -12,18 +12,8 @@ import inspect
 import numpy as np
 import pytest
 
-from scratchnet import (
-    Input,
-    Sequential,
-    activations,
-    callbacks,
-    config,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    optimizers,
-)
+import scratchnet
+from scratchnet import Input, Sequential, callbacks, initializers, layers, optimizers
 from scratchnet.engines import get_engine
 from scratchnet.objective import Objective
 
@@ -32,12 +22,6 @@ X = RNG.normal(size=(48, 4, 2)).astype(np.float32)
 Y = RNG.integers(0, 3, 48)
 LOSS = "sparse_categorical_crossentropy"
 STAGES = ("new", "built", "compiled", "fitted")
-
-
-@pytest.fixture(params=["reference", "compiled"])
-def engine(request):
-    config.set_engine(request.param)
-    return request.param
 
 
 def network(stage="fitted", optimizer="adam", loss=LOSS, seed=0):
@@ -63,8 +47,13 @@ def parts(stage):
     found = {"model": model, **{type(layer).__name__: layer for layer in model.layers}}
     found |= {"Input": Input((3,)), "SGD": optimizers.SGD(momentum=0.9)}
     found["RMSprop"] = optimizers.RMSprop()
-    found |= {type(loss).__name__: loss for loss in (kind() for kind in {*losses.LOSSES.values()})}
-    found |= {f"metric {kind.__name__}": made(kind) for kind in {*metrics.CLASSES.values()}}
+    found |= {
+        type(loss).__name__: loss
+        for loss in (kind() for kind in {*scratchnet.losses.LOSSES.values()})
+    }
+    found |= {
+        f"metric {kind.__name__}": made(kind) for kind in {*scratchnet.metrics.CLASSES.values()}
+    }
     kinds = {*initializers.INITIALIZERS.values()}
     found |= {f"initializer {kind.__name__}": kind() for kind in kinds}
     found |= {f"callback {type(callback).__name__}": callback for callback in callbacks_of()}
@@ -167,7 +156,7 @@ def test_what_is_refused_once_it_is_settled_says_what_to_do():
         (model.optimizer, "slots", {}, "write into"),
         (model.loss, "from_logits", True, "compile with a new"),
         (model.loss, "reduction", "sum", "compile with a new"),
-        (losses.CategoricalCrossentropy(), "label_smoothing", 0.1, "compile with a new"),
+        (scratchnet.losses.CategoricalCrossentropy(), "label_smoothing", 0.1, "compile with a new"),
         (Input((3,)), "shape", (4,), "Make a new one"),
     ]:
         with pytest.raises((AttributeError, ValueError)) as caught:
@@ -244,7 +233,7 @@ def new_activation(model):
 
 
 def new_activation_function(model):
-    model.layers[2].activation = activations.sigmoid
+    model.layers[2].activation = scratchnet.activations.sigmoid
 
 
 def new_head(model):
@@ -481,7 +470,7 @@ def test_callbacks_are_what_their_attributes_say(engine, tmp_path):
 
 
 def test_metrics_and_initializers_are_what_their_attributes_say():
-    binary = metrics.BinaryAccuracy()
+    binary = scratchnet.metrics.BinaryAccuracy()
     binary.threshold = 0.9
     assert binary([[1.0], [1.0]], [[0.8], [0.95]]) == 0.5
     with pytest.raises((TypeError, ValueError)):

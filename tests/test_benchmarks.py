@@ -223,19 +223,15 @@ def test_an_answer_comes_back(tmp_path):
     assert process.process.poll() == 0
 
 
-@pytest.mark.parametrize(
-    ("body", "kind", "reason"),
-    [
-        ("raise SystemError('no more')", "crashed", "SystemError: no more"),
-        ("print('nonsense', flush=True)", "crashed", "exit code"),
-        ("import time; time.sleep(60)", "hangs", "no answer in"),
-        (
-            "print(json.dumps({'failed': 'refuses', 'reason': 'x'}), flush=True)",
-            "refuses",
-            "x",
-        ),
-    ],
-)
+FAILING = [
+    ("raise SystemError('no more')", "crashed", "SystemError: no more"),
+    ("print('nonsense', flush=True)", "crashed", "exit code"),
+    ("import time; time.sleep(60)", "hangs", "no answer in"),
+    ("print(json.dumps({'failed': 'refuses', 'reason': 'x'}), flush=True)", "refuses", "x"),
+]
+
+
+@pytest.mark.parametrize(("body", "kind", "reason"), FAILING)
 def test_a_peer_that_fails_is_left_out_by_name(tmp_path, body, kind, reason):
     process = fake(tmp_path, body)
     with pytest.raises(LeftOut, match=reason) as caught:
@@ -414,14 +410,12 @@ def test_the_readme_is_rewritten_between_its_markers_only(results, capsys):
     assert readme.read_text() == text
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("nothing", "has none of <!-- benchmark:a-chip/train -->"),
-        ("<!-- benchmark:a-chip/train -->\n", "Put it on a line below"),
-        ("<!-- benchmark:a-chip/train --> <!-- benchmark:a-chip/train -->", "2 lines"),
-    ],
-)
+MARKER = "<!-- benchmark:a-chip/train -->"
+UNMARKED = {"nothing": f"has none of {MARKER}", f"{MARKER}\n": "Put it on a line below"}
+UNMARKED |= {f"{MARKER} {MARKER}": "2 lines"}
+
+
+@pytest.mark.parametrize(("text", "message"), UNMARKED.items())
 def test_a_missing_marker_is_an_error_with_its_remedy(results, text, message):
     readme = results / "README.md"
     readme.write_text(text)

@@ -227,7 +227,7 @@ def test_what_is_needed_and_lacks_comes_with_its_command(
     result = run("doctor")
     assert result.exit_code == 1 and words in result.stdout
     assert f"{sys.executable} -m pip install '{package}<" in result.stdout
-    assert result.stdout.endswith("What is needed and lacks: packages.\n")
+    assert result.stdout.endswith("Required and missing: packages.\n")
 
 
 def test_without_keras_doctor_is_well_and_says_what_installs_it(run, bare, monkeypatch):

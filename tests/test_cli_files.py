@@ -12,23 +12,12 @@ import photos
 import pytest
 
 from scratchnet import atomic
-from scratchnet.app import pictures, run_folder, run_training
-from scratchnet.app.pages import report_page
+from scratchnet.app import run_folder, run_training
 from scratchnet.app.run_folder import read_run
 
 pytest_plugins = ["commandline"]
 
 TRAIN = ["train", "--engine", "reference", "--epochs", "3", "--limit", "300", "-q", "--out", "a"]
-
-
-@pytest.fixture
-def trained(whole, tmp_path):
-    """A run without pictures, which take longer than all the rest; `report` is itself."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pictures, "draw", lambda *_: [])
-        patched.setattr(report_page, "write_report", lambda *_: None)
-        assert whole(*TRAIN).exit_code == 0
-    return tmp_path / "a"
 
 
 PAGES = [["draw", "a"], ["report", "a"], ["explain", "a", "--no-keras"]]
@@ -161,16 +150,8 @@ def test_a_disk_that_fails_once_it_is_trained_leaves_what_there_is(whole, tmp_pa
     assert whole("evaluate", "a").exit_code == 0
 
 
-def test_a_loss_that_is_not_finite_leaves_the_earlier_run(whole, tmp_path, trained, monkeypatch):
+def test_a_loss_that_is_not_finite_leaves_the_earlier_run(whole, trained, diverging):
     before = {p: p.read_bytes() for p in trained.rglob("*") if p.is_file()}
-    honest = run_training.build_model
-
-    def wild(*args):
-        model = honest(*args)
-        model.optimizer.learning_rate = 1e30
-        return model
-
-    monkeypatch.setattr(run_training, "build_model", wild)
     with np.errstate(all="ignore"):
         result = whole(*TRAIN)
     assert result.exit_code == 1

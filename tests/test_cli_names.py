@@ -15,7 +15,6 @@ import scratchnet
 from scratchnet import layers
 from scratchnet.app import pictures
 from scratchnet.app.cli import screen
-from scratchnet.app.pages import report_page
 from scratchnet.app.text import to_json
 
 pytest_plugins = ["commandline"]
@@ -36,16 +35,6 @@ NAMES = {
     "markup": "five[bold red]x[nothing]",
     "no character": "five\udce9",
 }
-
-
-@pytest.fixture
-def trained(whole, tmp_path):
-    """A run without pictures, which take longer than all the rest; `report` is itself."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pictures, "draw", lambda *_: [])
-        patched.setattr(report_page, "write_report", lambda *_: None)
-        assert whole(*TRAIN).exit_code == 0
-    return tmp_path / "a"
 
 
 def harmless(result, lines: int | None = None) -> None:

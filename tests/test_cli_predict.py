@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 
 import numpy as np
 import photos
@@ -181,6 +182,16 @@ def test_a_bad_file_is_one_line_and_the_rest_go_on(read, five, tmp_path):
     found = read(*names, five, "--json")
     assert found.exit_code == 2 and found.stderr == after_the_model(result)
     assert [("error" in answer) for answer in answers(found).values()] == [True] * 5 + [False]
+
+
+def test_heic_in_a_folder_is_not_left_out_silently(read, five, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a").mkdir()
+    (tmp_path / five).rename(tmp_path / "a" / five)
+    (tmp_path / "a" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x1cftypheic" + bytes(16))
+    result = read("a")
+    assert result.exit_code == 2 and result.stdout.startswith("a/five.png: 5 (")
+    assert after_the_model(result).startswith("Error: a/IMG_1.HEIC: is a HEIC picture, which needs")
 
 
 def test_a_model_that_takes_no_photos_is_refused_in_one_line(run, five, tmp_path):

@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler import numba_or_skip
 
-numba = pytest.importorskip("numba")
-if numba.config.DISABLE_JIT:
-    pytest.skip("NUMBA_DISABLE_JIT=1: nothing is compiled.", allow_module_level=True)
+numba = numba_or_skip()
 
 from scratchnet.engines.compiled import cache  # noqa: E402
 

@@ -22,17 +22,8 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from scratchnet import (
-    Input,
-    Sequential,
-    callbacks,
-    config,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    optimizers,
-)
+import scratchnet
+from scratchnet import Input, Sequential, callbacks, config, initializers, layers, optimizers
 from scratchnet.engines import get_engine, reference
 
 cloudpickle = pytest.importorskip("cloudpickle")
@@ -154,7 +145,7 @@ def one_generator():
     rng = np.random.default_rng(8)
     stack = [layers.Dense(7, kernel_initializer=initializers.GlorotUniform(rng)), layers.Dense(2)]
     model = Sequential(stack, seed=rng)
-    model.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.compile("sgd", scratchnet.losses.SparseCategoricalCrossentropy(from_logits=True))
     return model
 
 
@@ -173,7 +164,7 @@ MODELS = {
     "of one's own class": lambda: fitted(kind=Careful),
     "with a layer of one's own": lambda: fitted(extra=[Shift()]),
     "with metrics of all kinds": lambda: fitted(
-        metrics=["acc", half, metrics.SparseCategoricalAccuracy("mine")]
+        metrics=["acc", half, scratchnet.metrics.SparseCategoricalAccuracy("mine")]
     ),
     "one generator": one_generator,
     "trained by batches": lambda: stepped(),
@@ -185,12 +176,6 @@ def stepped():
     for start in range(0, 64, 16):
         model.train_on_batch(X[start : start + 16], Y[start : start + 16])
     return model
-
-
-@pytest.fixture(params=["reference", "compiled"])
-def engine(request):
-    config.set_engine(request.param)
-    return request.param
 
 
 def told(config):

@@ -22,7 +22,7 @@ from scratchnet.losses import (
 )
 from scratchnet.objective import Objective
 from scratchnet.optimizers import SGD, Adam
-from scratchnet.optimizers.updates import OPTIONS
+from scratchnet.optimizers.options import OPTIONS
 
 ENGINE = reference.ENGINE
 EPS = 1e-7
@@ -55,17 +55,22 @@ def test_targets_that_do_not_sum_to_1_keep_their_weight_in_the_gradient():
     assert reference.softmax_cross_entropy_backward(ONE, T, cache) == near([[-0.25, 0.25]])
 
 
+CLIPPED = [
+    # beyond [eps, 1 - eps] the loss stays where it is and nothing flows back
+    ([1, 0], [1, 0], -math.log(1 - EPS), [0, 0]),
+    ([0, 1], [1, 0], -math.log(EPS), [0, 0]),
+    # on the edges themselves it still flows: -1 / Q + 1 for the first, 1 for the second
+    ([EPS, 1 - EPS], [1, 0], -math.log(EPS), [1 - 1 / EPS, 1]),
+    ([EPS, 1 - EPS], [0, 1], -math.log(1 - EPS), [1, 1 - 1 / (1 - EPS)]),
+]
+
+
 @pytest.mark.parametrize(
     ("P", "T", "loss", "dP"),
     [
         # Q = (1/4, 3/4), dQ = (-4, 0): dP = (dQ - sum dQ Q) / 4 = (-4 + 1, 1) / 4
         ([1, 3], [1, 0], math.log(4), [-0.75, 0.25]),
-        # beyond [eps, 1 - eps] the loss stays where it is and nothing flows back
-        ([1, 0], [1, 0], -math.log(1 - EPS), [0, 0]),
-        ([0, 1], [1, 0], -math.log(EPS), [0, 0]),
-        # on the edges themselves it still flows: -1 / Q + 1 for the first, 1 for the second
-        ([EPS, 1 - EPS], [1, 0], -math.log(EPS), [1 - 1 / EPS, 1]),
-        ([EPS, 1 - EPS], [0, 1], -math.log(1 - EPS), [1, 1 - 1 / (1 - EPS)]),
+        *CLIPPED,
     ],
 )
 def test_normalised_cross_entropy_and_its_clipping(P, T, loss, dP):
@@ -82,11 +87,7 @@ def test_normalised_cross_entropy_and_its_clipping(P, T, loss, dP):
     [
         # softmax(log P) = (1/4, 3/4), dF = (-3/4, 3/4), dP = dF / P
         ([0.2, 0.6], [1, 0], math.log(4), [-3.75, 1.25]),
-        # 1 becomes 1 - eps, 0 becomes eps, and they sum to 1
-        ([1, 0], [1, 0], -math.log(1 - EPS), [0, 0]),
-        ([0, 1], [1, 0], -math.log(EPS), [0, 0]),
-        ([EPS, 1 - EPS], [1, 0], -math.log(EPS), [1 - 1 / EPS, 1]),
-        ([EPS, 1 - EPS], [0, 1], -math.log(1 - EPS), [1, 1 - 1 / (1 - EPS)]),
+        *CLIPPED,  # 1 becomes 1 - eps, 0 becomes eps, and they sum to 1
     ],
 )
 def test_clipped_cross_entropy_and_its_clipping(P, T, loss, dP):
@@ -313,10 +314,8 @@ def test_arguments_of_a_loss_that_are_not_built_are_refused():
 
 READINGS = {
     # (loss, head): what it reads, with which function of the engine
-    ("sparse", "softmax"): ("Z", "softmax_cross_entropy"),
-    ("sparse", "sigmoid"): ("Z", "softmax_cross_entropy"),
-    ("sparse", "linear"): ("A", "clipped_cross_entropy"),
-    ("sparse", "tanh"): ("A", "clipped_cross_entropy"),
+    **{("sparse", head): ("Z", "softmax_cross_entropy") for head in ("softmax", "sigmoid")},
+    **{("sparse", head): ("A", "clipped_cross_entropy") for head in ("linear", "tanh")},
     ("sparse logits", "linear"): ("A", "softmax_cross_entropy"),
     ("sparse logits", "softmax"): ("Z", "softmax_cross_entropy"),
     ("sparse probabilities", "sigmoid"): ("A", "normalized_cross_entropy"),

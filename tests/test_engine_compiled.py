@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler import numba_or_skip
 
 from scratchnet.engines import DenseSpec, Plan
 from scratchnet.engines import reference as ref
 
-numba = pytest.importorskip("numba")
-if numba.config.DISABLE_JIT:
-    pytest.skip("NUMBA_DISABLE_JIT=1: the engine refuses.", allow_module_level=True)
+numba = numba_or_skip("the engine refuses")
 
 from scratchnet.engines.compiled import ENGINE, records  # noqa: E402
 from scratchnet.engines.compiled import session as fused  # noqa: E402

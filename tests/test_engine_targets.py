@@ -15,21 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler import numba_or_skip
 
-numba = pytest.importorskip("numba")
-if numba.config.DISABLE_JIT:
-    pytest.skip("NUMBA_DISABLE_JIT=1: nothing is compiled.", allow_module_level=True)
+numba = numba_or_skip()
 
 import spills  # noqa: E402
 
-from scratchnet.engines.compiled.block import (  # noqa: E402
-    block_columns,
-    block_rows,
-    load_block,
-    rank1,
-    store_block,
-    zero_block,
-)
+from scratchnet.engines.compiled import block  # noqa: E402
 from scratchnet.engines.compiled.products import tile  # noqa: E402
 from scratchnet.engines.compiled.target import Target, describe, target  # noqa: E402
 from scratchnet.engines.compiled.vector import WIDTH_4, WIDTH_16, WIDTH_32  # noqa: E402
@@ -169,18 +161,22 @@ def test_a_tile_is_a_product_of_matrices(dtype: Any, fresh: bool) -> None:
 
     @numba.njit
     def sizes(M: Any) -> Any:
-        a, b, c = zero_block(M, WIDTH_32), zero_block(M, WIDTH_16), zero_block(M, WIDTH_4)
-        columns = block_columns(a), block_columns(b), block_columns(c)
-        return block_rows(a), columns
+        a, b, c = (
+            block.zero_block(M, WIDTH_32),
+            block.zero_block(M, WIDTH_16),
+            block.zero_block(M, WIDTH_4),
+        )
+        columns = block.block_columns(a), block.block_columns(b), block.block_columns(c)
+        return block.block_rows(a), columns
 
     @numba.njit
     def run_tile(M: Any, which: int, W: int, X: int, Z: int, K: int, fresh: bool) -> None:
         if which == 0:
-            tile(M, W, 1, K, K, X, 40, Z, 50, fresh, zero_block(M, WIDTH_32))
+            tile(M, W, 1, K, K, X, 40, Z, 50, fresh, block.zero_block(M, WIDTH_32))
         elif which == 1:
-            tile(M, W, 1, K, K, X, 40, Z, 50, fresh, zero_block(M, WIDTH_16))
+            tile(M, W, 1, K, K, X, 40, Z, 50, fresh, block.zero_block(M, WIDTH_16))
         else:
-            tile(M, W, 1, K, K, X, 40, Z, 50, fresh, zero_block(M, WIDTH_4))
+            tile(M, W, 1, K, K, X, 40, Z, 50, fresh, block.zero_block(M, WIDTH_4))
 
     rng = np.random.default_rng(1)
     rows, widths = sizes(np.zeros(1, dtype))
@@ -202,8 +198,8 @@ def test_a_tile_is_a_product_of_matrices(dtype: Any, fresh: bool) -> None:
 def test_a_block_is_loaded_multiplied_and_stored(dtype: Any) -> None:
     @numba.njit
     def run_block(M: Any) -> None:
-        sums = load_block(M, 0, 20, zero_block(M, WIDTH_16))
-        store_block(M, 1000, 30, rank1(M, 2000, 3, 5, sums))
+        sums = block.load_block(M, 0, 20, block.zero_block(M, WIDTH_16))
+        block.store_block(M, 1000, 30, block.rank1(M, 2000, 3, 5, sums))
 
     M = np.random.default_rng(2).integers(-9, 9, 3000).astype(dtype)
     columns = min(2 * target().register_bytes, 64) // M.itemsize

@@ -16,18 +16,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from scratchnet import (
-    Input,
-    Sequential,
-    config,
-    initializers,
-    layers,
-    losses,
-    metrics,
-    models,
-    optimizers,
-    saving,
-)
+import scratchnet
+from scratchnet import Input, Sequential, config, layers, losses, metrics, models, optimizers
 from scratchnet.saving import SavedStateError, objects
 from scratchnet.testing.variants import KINDS, moderate
 
@@ -159,7 +149,7 @@ class Scaled(layers.Layer):
         return super().get_config() | {"factor": self.factor}
 
 
-class Drawn(initializers.Initializer):
+class Drawn(scratchnet.initializers.Initializer):
     def __init__(self, scale=1.0, seed=None):
         super().__init__(seed)
         self.scale = scale
@@ -499,7 +489,7 @@ def test_a_file_of_version_0_1_0_is_read(tmp_path):
     }
     arrays = {f"{d.name}/{n}": a for d in model.layers for n, a in d.params.items()}
     arrays |= {f"slots/{n}": slot for n, slot in model.optimizer.slots.items()}
-    saving.save(path, saving.State(old, arrays))
+    scratchnet.saving.save(path, scratchnet.saving.State(old, arrays))
     same(model, models.load_model(path))
 
 
@@ -574,7 +564,7 @@ def test_a_state_holds_floats_only(tmp_path):
     path = tmp_path / "state.npz"
     np.savez(path, config=np.frombuffer(b"{}", np.uint8), counts=np.arange(3))
     with pytest.raises(SavedStateError, match=r"counts\.npy holds int64, expected float32 or"):
-        saving.load(path)
+        scratchnet.saving.load(path)
 
 
 # --- damaged --------------------------------------------------------------------------------------

@@ -16,9 +16,6 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "scratchnet").rglob("*.py"))
 CODE = [*SOURCES, *sorted((ROOT / "keras_ref").rglob("*.py"))]
 EVERYTHING = [*CODE, *sorted((ROOT / "benchmarks").rglob("*.py"))]
-NAMED = [path for path in EVERYTHING if "scratchnet/testing/" not in path.as_posix()]
-"""Whose names are held apart; `testing` judges strangers' layers and calls them so."""
-
 FLOORS = (
     # From the ground up: a room imports rooms of lower floors, and within itself what it likes as
     # long as there is no circle. Rooms side by side on a floor don't know each other.
@@ -103,12 +100,17 @@ NAMESAKES = {
     ),
     "Identity": "a layer and an initializer, as in Keras",
     "Sum": "a metric, as in Keras, and a sum as the page of explain shows it",
+    "Setting": "an option of a study (app.study), and the model in which a bug shows (testing)",
     "Peer": "every file in benchmarks/peers defines the one that the harness asks for",
 }
 """Public classes that share a name, each with the reason."""
 
 SAME_FILES = {
     "layout": "of a vector of parameters (gradcheck), and of padded memory (engines.compiled)",
+    "functions": "losses as functions (losses), and activations that are known (testing.known)",
+    "names": "of activations, and of strangers' methods (testing.subjects)",
+    "options": "what any optimizer takes, and how strangers' code is called (testing.subjects)",
+    "rules": "optimizers beyond the script's, and all their rules, retold (testing)",
     "figures": "pictures on pages (app.pages), and of benchmarks (benchmarks.rendering)",
 }
 """Modules that share a name, each with the reason; a command's file bears the command's name."""
@@ -190,27 +192,20 @@ def test_no_imports_go_in_a_circle():
     assert not circle(GRAPH)
 
 
+PLANTED = ["import scratchnet.sequential", "from scratchnet import sequential"]
+PLANTED += ["from scratchnet.sequential import Sequential"]
+PLANTED += [f"{head}:\n    {PLANTED[-1]}" for head in ("def later()", "if TYPE_CHECKING")]
+THROUGH_A_PACKAGE = [
+    ("app.cli.train", "from scratchnet.app.cli import options", "app.cli"),
+    ("layers.core", "from scratchnet.layers import surface", "layers"),
+    ("engines.reference", "from scratchnet.engines import contract", "engines"),
+    ("datasets.mnist", "def late():\n    from scratchnet.datasets import digits", "datasets"),
+]
+
+
 @pytest.mark.parametrize(
     ("module", "line", "others"),
-    [
-        ("fitting", "import scratchnet.sequential", "sequential"),
-        ("fitting", "from scratchnet import sequential", "sequential"),
-        ("fitting", "from scratchnet.sequential import Sequential", "sequential"),
-        (
-            "fitting",
-            "def later():\n    from scratchnet.sequential import Sequential",
-            "sequential",
-        ),
-        (
-            "fitting",
-            "if TYPE_CHECKING:\n    from scratchnet.sequential import Sequential",
-            "sequential",
-        ),
-        ("app.cli.train", "from scratchnet.app.cli import options", "app.cli"),
-        ("layers.core", "from scratchnet.layers import surface", "layers"),
-        ("engines.reference", "from scratchnet.engines import contract", "engines"),
-        ("datasets.mnist", "def late():\n    from scratchnet.datasets import digits", "datasets"),
-    ],
+    [*(("fitting", line, "sequential") for line in PLANTED), *THROUGH_A_PACKAGE],
 )
 def test_a_circle_that_is_planted_is_named(module, line, others, tmp_path):
     """However it hides: at the top, in a function, for types alone, or through a package."""
@@ -241,7 +236,7 @@ def test_the_rooms_are_keras_s_the_core_s_and_a_short_list():
 
 def test_no_two_public_classes_share_a_name():
     places = collections.defaultdict(set)
-    for path in NAMED:
+    for path in EVERYTHING:
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].add(module_name(path))
@@ -253,7 +248,7 @@ def test_no_two_public_classes_share_a_name():
 def test_no_two_modules_share_a_name():
     places = collections.defaultdict(set)
     commands = ("scratchnet/app/cli", "benchmarks/commands")
-    for path in NAMED:
+    for path in EVERYTHING:
         if path.stem != "__init__" and path.parent.relative_to(ROOT).as_posix() not in commands:
             places[path.stem].add(module_name(path))
     assert {

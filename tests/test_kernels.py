@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler import numba_or_skip
 
 from scratchnet.engines import DenseSpec, Plan
 from scratchnet.engines import reference as ref
@@ -24,9 +25,7 @@ from scratchnet.support import through_float32
 from scratchnet.testing.magnitude import CURVED
 from scratchnet.testing.variants import KINDS, values
 
-numba = pytest.importorskip("numba")
-if numba.config.DISABLE_JIT:
-    pytest.skip("NUMBA_DISABLE_JIT=1: nothing is compiled.", allow_module_level=True)
+numba = numba_or_skip()
 
 from scratchnet.engines.compiled import elementwise, optimizer, records, session, step  # noqa: E402
 from scratchnet.engines.compiled.layout import ACTIVATIONS, LOSSES, Layout  # noqa: E402
@@ -752,11 +751,10 @@ def test_compressed_samples_are_the_samples(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", [np.uint8, np.float64])
-@pytest.mark.parametrize("inputs, outputs, density, bias", SPARSE)
-def test_sparse_products_are_the_references(
-    inputs: int, outputs: int, density: float, bias: bool, kind: Any, dtype: Any
-) -> None:
+@pytest.mark.parametrize("case", SPARSE)
+def test_sparse_products_are_the_references(case: Any, kind: Any, dtype: Any) -> None:
     """`sparse_forward` against `dense`, and `sparse_weight_gradient` against `dense_backward`."""
+    inputs, outputs, density, bias = case
     X = draw_sparse(kind, 23, inputs, density)
     layer = FirstLayer(X, outputs, dtype, bias)
     rng = np.random.default_rng(1)

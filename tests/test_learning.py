@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 import pytest
 
-from scratchnet import Input, Sequential, callbacks, config, layers, models, optimizers
+from scratchnet import Input, Sequential, callbacks, layers, models, optimizers
 from scratchnet.learning import slots_by_layer
 
 RNG = np.random.default_rng(5)
@@ -25,12 +25,6 @@ OPTIMIZERS = {
     "sgd": lambda: optimizers.SGD(0.1),
     "momentum": lambda: optimizers.SGD(0.1, momentum=0.9),
 }
-
-
-@pytest.fixture(params=["reference", "compiled"])
-def engine(request):
-    config.set_engine(request.param)
-    return request.param
 
 
 def network(optimizer="adam", frozen=(), seed=0):

@@ -179,7 +179,7 @@ def test_what_can_not_be_added_is_refused():
         Network([layers.Dense(2), Input((2,))])
     with pytest.raises(ValueError, match="an Input is the first thing"):
         Network([Input((2,)), Input((2,))])
-    with pytest.raises(TypeError, match=r"expected a layer, such as Dense\(10\)"):
+    with pytest.raises(ValueError, match=r"expected a layer, such as Dense\(10\)"):
         network.add("dense")
     with pytest.raises(ValueError, match="'dense' is in a model already"):
         network.add(network.layers[0])

@@ -35,12 +35,6 @@ LOSS = "sparse_categorical_crossentropy"
 BLAS = ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-@pytest.fixture(params=["reference", "compiled"])
-def engine(request):
-    config.set_engine(request.param)
-    return request.param
-
-
 @pytest.fixture(autouse=True)
 def two_threads():
     """BLAS on two threads, as found afterwards; and nothing else that is left behind."""

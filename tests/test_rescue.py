@@ -21,12 +21,6 @@ SAID = re.compile(
 )
 
 
-@pytest.fixture(params=["reference", "compiled"])
-def engine(request):
-    config.set_engine(request.param)
-    return request.param
-
-
 def network(optimizer=None, kind=Sequential, extra=(), **options):
     stack = [layers.Dense(4, "relu", name="below"), *extra, layers.Dense(2, name="head")]
     model = kind([Input((3,)), *stack], seed=0)

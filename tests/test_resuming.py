@@ -27,12 +27,6 @@ OPTIMIZERS = {
 }
 
 
-@pytest.fixture(params=["reference", "compiled"])
-def engine(request):
-    config.set_engine(request.param)
-    return request.param
-
-
 def network(optimizer="adam", metrics=("accuracy",), frozen=False):
     stack = [Input((6,)), layers.Dense(5, "relu"), layers.Dense(3, "softmax")]
     model = Sequential(stack, seed=3)

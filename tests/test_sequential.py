@@ -34,13 +34,6 @@ X = RNG.random((23, 6), dtype=np.float32)
 Y = RNG.integers(0, 3, 23)
 
 
-@pytest.fixture(params=["reference", "compiled"])
-def engine(request):
-    """For what must hold on both engines; the others run on the reference."""
-    config.set_engine(request.param)
-    return request.param
-
-
 @pytest.fixture(autouse=True)
 def readable():
     config.set_engine("reference")

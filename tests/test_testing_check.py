@@ -26,12 +26,12 @@ class Dense:
         self.W, self.b = np.random.randn(inputs, outputs), np.zeros(outputs)
 
     def forward(self, x):
-        self.x = x
-        return x @ self.W + self.b
+        self.last_input = x
+        return np.dot(x, self.W) + self.b
 
     def backward(self, dy):
-        self.dW, self.db = self.x.T @ dy, dy.sum(axis=0)
-        return dy @ self.W.T
+        self.dW, self.db = np.dot(self.last_input.T, dy), np.sum(dy, axis=0)
+        return np.dot(dy, self.W.T)
 
 
 # --- passes that were worth nothing ---------------------------------------------------------------

@@ -11,18 +11,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scratchnet.testing.batteries import (
-    LawError,
-    check_activation,
-    check_batches,
-    check_layer,
-    check_loss,
-    check_optimizer,
-)
+from scratchnet.testing import batteries
 
 
 def failure(check, *arguments, **options):
-    with np.errstate(all="ignore"), pytest.raises(LawError) as caught:
+    with np.errstate(all="ignore"), pytest.raises(batteries.LawError) as caught:
         check(*arguments, **options)
     return caught.value
 
@@ -186,20 +179,20 @@ LAYERS = {
 
 
 def test_the_styles_themselves_are_right():
-    check_layer(Base)
-    check_layer(Dict, columns=True)
+    batteries.check_layer(Base)
+    batteries.check_layer(Dict, columns=True)
 
 
 @pytest.mark.parametrize(("layer", "name"), LAYERS.items(), ids=lambda v: getattr(v, "__name__", v))
 def test_layers(layer, name):
-    assert failure(check_layer, layer).bug == name
+    assert failure(batteries.check_layer, layer).bug == name
 
 
 @pytest.mark.parametrize(
     ("layer", "name"), [(DictSlopeOfZ, "sigmoid' of Z"), (DictNoSlope, "sigmoid' forgotten")]
 )
 def test_layers_with_samples_in_columns(layer, name):
-    assert failure(check_layer, layer, columns=True).bug == name
+    assert failure(batteries.check_layer, layer, columns=True).bug == name
 
 
 # --- activations ----------------------------------------------------------------------------------
@@ -234,7 +227,7 @@ ACTIVATIONS = {
 @pytest.mark.parametrize("style", ACTIVATIONS)
 def test_activations(style):
     f, df, name = ACTIVATIONS[style]
-    assert failure(check_activation, f, df, skip=("finite far out",)).bug == name
+    assert failure(batteries.check_activation, f, df, skip=("finite far out",)).bug == name
 
 
 # --- losses ---------------------------------------------------------------------------------------
@@ -285,7 +278,7 @@ LOSSES = {
 @pytest.mark.parametrize("style", LOSSES)
 def test_losses(style):
     value, gradient, name = LOSSES[style]
-    assert failure(check_loss, (value, gradient)).bug == name
+    assert failure(batteries.check_loss, (value, gradient)).bug == name
 
 
 # --- optimizers -----------------------------------------------------------------------------------
@@ -430,8 +423,8 @@ OPTIMIZERS = {
 
 
 def test_the_optimizers_styles_themselves_are_right():
-    check_optimizer(TorchLike)
-    check_optimizer(HeavyBall, rule="sgd")
+    batteries.check_optimizer(TorchLike)
+    batteries.check_optimizer(HeavyBall, rule="sgd")
 
 
 @pytest.mark.parametrize(
@@ -439,7 +432,7 @@ def test_the_optimizers_styles_themselves_are_right():
 )
 def test_optimizers(optimizer, name):
     rule = "sgd" if issubclass(optimizer, HeavyBall) else "adam"
-    assert failure(check_optimizer, optimizer, rule=rule).bug == name
+    assert failure(batteries.check_optimizer, optimizer, rule=rule).bug == name
 
 
 # --- batches --------------------------------------------------------------------------------------
@@ -500,4 +493,4 @@ BATCHES = {
     ("loader", "name"), BATCHES.items(), ids=lambda v: getattr(v, "__name__", v)
 )
 def test_batches(loader, name):
-    assert failure(check_batches, loader()).bug == name
+    assert failure(batteries.check_batches, loader()).bug == name

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from compiler import numba_or_skip
 
-numba = pytest.importorskip("numba")
-if numba.config.DISABLE_JIT:
-    pytest.skip("NUMBA_DISABLE_JIT=1: there is no vector type.", allow_module_level=True)
+numba = numba_or_skip("there is no vector type")
 
 from scratchnet.engines.compiled import vector  # noqa: E402
 from scratchnet.engines.compiled.vector import (  # noqa: E402

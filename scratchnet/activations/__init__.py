@@ -49,12 +49,11 @@ mish = _function("mish")
 relu6 = _function("relu6")
 selu = _function("selu")
 sigmoid = _function("sigmoid")
-silu = _function("silu")
+silu = swish = _function("silu")
+"""`swish` is Keras's other name for it."""
 softplus = _function("softplus")
 softsign = _function("softsign")
 tanh = _function("tanh")
-swish = silu
-"""Keras's other name for silu."""
 
 
 def relu(

@@ -54,7 +54,7 @@ def numbers(result: dict[str, Any]) -> list[list[str]]:
         ("test loss", "test_loss", "{:.4f}"),
         ("test accuracy", "test_accuracy", "{:.2%}"),
         ("seconds per epoch (median)", "seconds_per_epoch", "{:.3f}"),
-        ("compiling, tracing: seconds before", "warm_up_seconds", "{:.3f}"),
+        ("seconds of compiling and tracing", "warm_up_seconds", "{:.3f}"),
     )
     told = [
         [title, *(formatted(result[name][key], form) for name in names)]

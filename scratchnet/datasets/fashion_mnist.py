@@ -11,8 +11,8 @@ import os
 import warnings
 
 from scratchnet.datasets.fetch import RemoteFile, fetch
-from scratchnet.datasets.formats import Data, DatasetUnavailableError, read_idx
-from scratchnet.datasets.mnist import TIMEOUT, keras_cache, our_cache
+from scratchnet.datasets.formats import Data, read_idx
+from scratchnet.datasets.mnist import TIMEOUT, check_allowed, keras_cache, our_cache
 from scratchnet.untrusted import printable
 
 FOLDER = "fashion-mnist"
@@ -46,13 +46,7 @@ def load_data(*, download: bool = True) -> Data:
         if len(wrong) < len(MD5) or os.path.isdir(folder):
             names = printable(", ".join(wrong))
             warnings.warn(f"passed over: {printable(folder)}: not sound: {names}", stacklevel=2)
-    if not download or os.environ.get("SCRATCHNET_OFFLINE", "0") not in ("", "0"):
-        raise DatasetUnavailableError(
-            "Fashion-MNIST",
-            f"is neither in Keras's cache ({printable(keras_cache())}) nor in {printable(ours)}, "
-            "and download=False or SCRATCHNET_OFFLINE forbids to fetch it",
-            "Allow the download",
-        )
+    check_allowed("Fashion-MNIST", ours, download, "Allow the download")
     files = tuple(
         RemoteFile(name, tuple(mirror + name for mirror in _MIRRORS), f"md5:{digest}")
         for name, digest in MD5.items()

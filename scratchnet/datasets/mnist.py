@@ -134,13 +134,8 @@ def locate(
     if data is not None:
         return origin, data
     folder = our_cache()
-    if not download or os.environ.get("SCRATCHNET_OFFLINE", "0") not in ("", "0"):
-        raise DatasetUnavailableError(
-            "MNIST",
-            f"is neither in Keras's cache ({printable(keras_cache())}) nor in {printable(folder)}, "
-            "and download=False or SCRATCHNET_OFFLINE forbids to fetch it",
-            "Allow the download, or set SCRATCHNET_DATA to an mnist.npz",
-        )
+    remedy = "Allow the download, or set SCRATCHNET_DATA to an mnist.npz"
+    check_allowed("MNIST", folder, download, remedy)
     paths = fetch(SOURCES, folder, TIMEOUT)
     where = paths[0] if len(paths) == 1 else folder
     data = _verified(where, read_npz(where) if len(paths) == 1 else read_idx(where))
@@ -230,6 +225,17 @@ def our_cache() -> str:
     return os.path.expanduser(
         os.environ.get("SCRATCHNET_CACHE") or str(pooch.os_cache("scratchnet"))
     )
+
+
+def check_allowed(name: str, folder: str, download: bool, remedy: str) -> None:
+    """Refuse to fetch a data set into our `folder` where that is not wanted."""
+    if not download or os.environ.get("SCRATCHNET_OFFLINE", "0") not in ("", "0"):
+        raise DatasetUnavailableError(
+            name,
+            f"is neither in Keras's cache ({printable(keras_cache())}) nor in {printable(folder)}, "
+            "and download=False or SCRATCHNET_OFFLINE forbids to fetch it",
+            remedy,
+        )
 
 
 def _verified(where: str, data: Data) -> Data:

@@ -267,7 +267,8 @@ class LecunNormal(_Named):
 class LecunUniform(_Named):
     """Uniform on [-limit, limit), limit = sqrt(3 / I).  Source: LeCun et al. 1998, section 4.6.
 
-    >>> bool(abs(LecunUniform(seed=0)((300, 5))).max() <= 0.1)
+    >>> W = LecunUniform(seed=0)((300, 5))
+    >>> bool(abs(W).max() <= 0.1)
     True
     """
 

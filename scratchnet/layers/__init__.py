@@ -22,6 +22,32 @@ from scratchnet.unbuilt import refusing
 
 __getattr__ = refusing(__name__)
 
+__all__ = [
+    "ELU",
+    "LAYERS",
+    "Activation",
+    "ActivityRegularization",
+    "BatchNormalization",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LeakyReLU",
+    "Normalization",
+    "Params",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Softmax",
+    "deserialize",
+    "serialize",
+]
+
 KINDS: tuple[type[Layer], ...] = (
     *(Flatten, Rescaling, Dense),
     *(Activation, ELU, Identity, LeakyReLU, ReLU, Reshape, Softmax),
@@ -48,30 +74,3 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
     3
     """
     return instance("layer", config, LAYERS | dict(custom_objects or {}))
-
-
-__all__ = [
-    "ELU",
-    "LAYERS",
-    "Activation",
-    "ActivityRegularization",
-    "BatchNormalization",
-    "Dense",
-    "Dropout",
-    "Flatten",
-    "GaussianDropout",
-    "GaussianNoise",
-    "Identity",
-    "Input",
-    "InputLayer",
-    "Layer",
-    "LeakyReLU",
-    "Normalization",
-    "Params",
-    "ReLU",
-    "Rescaling",
-    "Reshape",
-    "Softmax",
-    "deserialize",
-    "serialize",
-]

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scratchnet.engines.contract import Array, Engine
-from scratchnet.layers.core import Layer
 from scratchnet.layers.pointwise import Identity
 from scratchnet.layers.surface import Params
 from scratchnet.regularizers import L1L2
@@ -30,15 +29,18 @@ def take_fraction(value: Any) -> Any:
     return value
 
 
-class _Noisy(Layer):
+class _Noisy(Identity):
     """A layer that is the identity but while it trains.
 
     Attributes:
         key: what its generators begin from, beside the step: the seed, or a number drawn once.
     """
 
-    _takes: ClassVar = Layer._takes | {"rate": take_fraction, "stddev": take_fraction}
+    _takes: ClassVar = Identity._takes | {"rate": take_fraction, "stddev": take_fraction}
     key: int
+
+    _names: ClassVar[tuple[str, ...]]
+    """Its arguments; at 0 of the first it disturbs nothing."""
 
     def __init__(self, seed: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
@@ -46,12 +48,23 @@ class _Noisy(Layer):
         own = isinstance(seed, int | np.integer)
         self.key = int(seed) if own else int(generator(seed).integers(2**31))
 
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {name: getattr(self, name) for name in self._names}
+
+    def train_forward(
+        self, X: Array, params: Params, engine: Engine, step: int
+    ) -> tuple[Array, Any]:
+        if getattr(self, self._names[0]) == 0:
+            return X, None
+        return self.disturbed(X, self.drawing(step))
+
+    def disturbed(self, X: Array, rng: np.random.Generator) -> tuple[Array, Any]:
+        """Z, and the factor that was drawn, if it was one."""
+        raise NotImplementedError
+
     def drawing(self, step: int) -> np.random.Generator:
         """The generator of one step."""
         return np.random.default_rng([self.key % 2**64, step])
-
-    def forward(self, X: Array, params: Params, engine: Engine) -> tuple[Array, Any]:
-        return X, None
 
     def backward(
         self,
@@ -75,6 +88,8 @@ class Dropout(_Noisy):
     >>> sorted(set(Dropout(0.5, seed=1)(np.ones((9, 9)), training=True).ravel().tolist()))
     [0.0, 2.0]
     """
+
+    _names = ("rate", "seed", "noise_shape")
 
     def __init__(
         self,
@@ -101,24 +116,16 @@ class Dropout(_Noisy):
                 raise ValueError(f"{said}expected all dimensions to be positive integers or None.")
         return tuple(shape)
 
-    def train_forward(
-        self, X: Array, params: Params, engine: Engine, step: int
-    ) -> tuple[Array, Any]:
-        if self.rate == 0:
-            return X, None
+    def disturbed(self, X: Array, rng: np.random.Generator) -> tuple[Array, Any]:
         if self.rate == 1:
             return np.zeros_like(X), np.zeros_like(X.real)
         shape = X.shape
         if self.noise_shape is not None:
             sizes = zip(self.noise_shape, X.shape, strict=True)
             shape = tuple(whole if size is None else size for size, whole in sizes)
-        kept = self.drawing(step).random(shape) >= self.rate
+        kept = rng.random(shape) >= self.rate
         mask = kept * X.real.dtype.type(1 / (1 - self.rate))
         return X * mask, mask
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"rate": self.rate, "seed": self.seed, "noise_shape": self.noise_shape}
-        return super().get_config() | own
 
 
 class GaussianDropout(_Noisy):
@@ -130,22 +137,17 @@ class GaussianDropout(_Noisy):
     True
     """
 
+    _names = ("rate", "seed")
+
     def __init__(self, rate: float, seed: Any = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
         self.rate = rate
 
-    def train_forward(
-        self, X: Array, params: Params, engine: Engine, step: int
-    ) -> tuple[Array, Any]:
-        if self.rate == 0:
-            return X, None
+    def disturbed(self, X: Array, rng: np.random.Generator) -> tuple[Array, Any]:
         stddev = math.sqrt(self.rate / (1 - self.rate)) if self.rate < 1 else math.inf
-        drawn: Any = self.drawing(step).standard_normal(X.shape)
+        drawn: Any = rng.standard_normal(X.shape)
         mask = (1 + stddev * drawn).astype(X.real.dtype)
         return X * mask, mask
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"rate": self.rate, "seed": self.seed}
 
 
 class GaussianNoise(_Noisy):
@@ -153,24 +155,19 @@ class GaussianNoise(_Noisy):
 
     Source: Keras, layers/regularization/gaussian_noise.py.
 
-    >>> bool(GaussianNoise(0.5, seed=1)(np.ones((99, 99)), training=True).std().round(1) == 0.5)
-    True
+    >>> float(GaussianNoise(0.5, seed=1)(np.ones((99, 99)), training=True).std().round(1))
+    0.5
     """
+
+    _names = ("stddev", "seed")
 
     def __init__(self, stddev: float, seed: Any = None, **kwargs: Any):
         super().__init__(seed, **kwargs)
         self.stddev = stddev
 
-    def train_forward(
-        self, X: Array, params: Params, engine: Engine, step: int
-    ) -> tuple[Array, Any]:
-        if self.stddev == 0:
-            return X, None
-        noise: Any = self.drawing(step).standard_normal(X.shape)
+    def disturbed(self, X: Array, rng: np.random.Generator) -> tuple[Array, Any]:
+        noise: Any = rng.standard_normal(X.shape)
         return X + (self.stddev * noise).astype(X.real.dtype), None
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"stddev": self.stddev, "seed": self.seed}
 
 
 class ActivityRegularization(Identity):

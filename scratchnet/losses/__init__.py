@@ -66,18 +66,11 @@ __all__ = [
     "sparse_categorical_crossentropy",
 ]
 
-CLASSES: dict[str, type[Loss]] = {
-    kind.__name__: kind
-    for kind in (
-        SparseCategoricalCrossentropy,
-        CategoricalCrossentropy,
-        BinaryCrossentropy,
-        MeanSquaredError,
-        MeanAbsoluteError,
-        Huber,
-        KLDivergence,
-    )
-}
+KINDS: tuple[type[Loss], ...] = (
+    *(SparseCategoricalCrossentropy, CategoricalCrossentropy, BinaryCrossentropy),
+    *(MeanSquaredError, MeanAbsoluteError, Huber, KLDivergence),
+)
+CLASSES = {kind.__name__: kind for kind in KINDS}
 FUNCTIONS: tuple[Callable[..., Array], ...] = (
     sparse_categorical_crossentropy,
     categorical_crossentropy,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from scratchnet.engines import Array
-from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy, alike
+from scratchnet.losses.calls import alike
+from scratchnet.losses.loss import Loss, SparseCategoricalCrossentropy
 
 
 class CategoricalCrossentropy(SparseCategoricalCrossentropy):
@@ -58,7 +59,19 @@ class CategoricalCrossentropy(SparseCategoricalCrossentropy):
         return Loss.get_config(self) | asked | self.beyond_keras()
 
 
-class MeanSquaredError(Loss):
+class PlainLoss(Loss):
+    """A loss without arguments of its own, called by its family's name unless it is given one."""
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)
+
+
+class MeanSquaredError(PlainLoss):
     """mean_k (a_k - t_k)^2 for targets t (B, K).
 
     >>> float(MeanSquaredError()([[1.0, 2.0]], [[3.0, 2.0]]))
@@ -66,14 +79,6 @@ class MeanSquaredError(Loss):
     """
 
     family = "mean_squared_error"
-
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = "mean_squared_error",
-        dtype: Any = None,
-    ):
-        super().__init__(name, reduction, dtype)
 
     def reading(self, head: str) -> str:
         return "outputs"

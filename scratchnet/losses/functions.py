@@ -60,15 +60,6 @@ def categorical_crossentropy(
     return _called(CategoricalCrossentropy(from_logits, label_smoothing, axis), y_true, y_pred)
 
 
-def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
-    """mean_k (a_k - t_k)^2 for targets and outputs (B, K) -> (B,).
-
-    >>> mean_squared_error([[1.0, 2.0]], [[3.0, 2.0]]).tolist()
-    [2.0]
-    """
-    return _called(MeanSquaredError(), y_true, y_pred, squeezes=True)
-
-
 def binary_crossentropy(
     y_true: Any,
     y_pred: Any,
@@ -82,6 +73,15 @@ def binary_crossentropy(
     [0.287682]
     """
     return _called(BinaryCrossentropy(from_logits, label_smoothing, axis), y_true, y_pred)
+
+
+def mean_squared_error(y_true: Any, y_pred: Any) -> Array:
+    """mean_k (a_k - t_k)^2 for targets and outputs (B, K) -> (B,).
+
+    >>> mean_squared_error([[1.0, 2.0]], [[3.0, 2.0]]).tolist()
+    [2.0]
+    """
+    return _called(MeanSquaredError(), y_true, y_pred, squeezes=True)
 
 
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:

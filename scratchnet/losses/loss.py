@@ -1,21 +1,20 @@
 """What a loss is, and the script's own: what the user asks for, computed in `objective.py`.
 
 A loss here is a description: which family, which reading of the outputs, which reduction. Called on
-arrays it gives a number, as Keras's do; within a model, the objective made from it also looks at
-the head's activation, because Keras on TensorFlow trains softmax and sigmoid heads on their logits.
-`scratchnet explain` tells that story at its end, stage head.
+arrays it gives a number, as Keras's do (`calls.py`); within a model, the objective made from it
+also looks at the head's activation, because Keras on TensorFlow trains softmax and sigmoid heads on
+their logits. `scratchnet explain` tells that story at its end, stage head.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scratchnet.config import float_type
 from scratchnet.engines.contract import Array, LossFunction
-from scratchnet.objective import Objective, share
-from scratchnet.support import Settled, check_choice, one_hot, same_rank, snake_case, unwarned
+from scratchnet.support import Settled, check_choice, one_hot, snake_case
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 SIGMOID_READINGS = ("logits", "probabilities", "as_logits")
@@ -72,45 +71,10 @@ class Loss(Settled):
         """The loss that `get_config` described."""
         return cls(**config)
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Array:
-        """The loss of outputs given as an array: no logits are known, the values are what they are.
+    if TYPE_CHECKING:  # what `calls.py` adds
 
-        Returns:
-            A scalar of `dtype`, or an array of one number a sample without a reduction.
-        """
-        y, outputs = np.asarray(y_true, self.dtype), np.asarray(y_pred, self.dtype)
-        with unwarned():
-            losses, weights = self.call(y, outputs), None
-        if sample_weight is not None:
-            losses, weights = same_rank(losses, np.asarray(sample_weight, self.dtype))
-            losses, weights = spread("sample_weight", losses, weights, whole=False)
-        if losses.shape in ((), (0,)) or self.reduction in ("none", None):  # as in Keras
-            return losses if weights is None else losses * weights
-        counted = self.counted(y)
-        counted = None if counted is None else counted.reshape(losses.shape)
-        return np.sum(losses * share(self.reduction, weights, losses, counted))
-
-    def call(self, y_true: Array, y_pred: Array) -> Array:
-        """One loss for each vector of K outputs: (..., K) -> (...)."""
-        return self.of_arrays(*same_rank(y_true, y_pred))
-
-    def of_arrays(self, y_true: Array, y_pred: Array) -> Array:
-        """The same for targets and outputs that have as many axes as they should."""
-        if not y_pred.ndim:
-            raise ValueError(
-                f"{self.name}: outputs of no axis: expected at least one, of K outputs."
-            )
-        y, outputs = self.matched(y_true, y_pred)
-        flat = outputs.reshape(-1, outputs.shape[-1])
-        y = y.reshape(-1) if self.sparse else y.reshape(flat.shape)
-        losses, _, _ = Objective(self, "linear").losses(flat, flat, y)
-        counted = self.counted(y)
-        losses = losses if counted is None else np.where(counted, losses, np.zeros_like(losses))
-        return losses.reshape(outputs.shape[:-1])
-
-    def matched(self, y: Array, outputs: Array) -> tuple[Array, Array]:
-        """Targets and outputs of one shape, the K of each vector last."""
-        return spread(self.name, y, outputs)
+        def __getattr__(self, name: str) -> Any: ...
+        def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Array: ...
 
 
 class SparseCategoricalCrossentropy(Loss):
@@ -164,23 +128,6 @@ class SparseCategoricalCrossentropy(Loss):
     def counted(self, y: Array) -> Array | None:
         return None if self.ignore_class is None else y.reshape(-1) != self.ignore_class
 
-    def matched(self, y: Array, outputs: Array) -> tuple[Array, Array]:
-        """Labels (...) and outputs (..., K) of the same leading axes."""
-        if self.axis not in (-1, outputs.ndim - 1):
-            raise ValueError(f"{self.name}: axis={self.axis!r}: only the last axis, -1, is taken.")
-        if y.ndim == outputs.ndim and y.shape[-1:] == (1,):
-            y = y[..., 0]
-        y = y.astype(np.int64)
-        alike(self.name, y, outputs[..., 0])
-        wrong = (y < 0) | (y >= outputs.shape[-1])
-        if self.ignore_class is not None:
-            wrong &= y != self.ignore_class
-        if wrong.any():
-            raise ValueError(
-                f"{self.name}: label {y[wrong][0]}: expected 0 to {outputs.shape[-1] - 1}."
-            )
-        return y, outputs
-
     def get_config(self) -> dict[str, Any]:
         asked = {"from_logits": self.from_logits, "ignore_class": self.ignore_class}
         return super().get_config() | asked | self.beyond_keras()
@@ -189,23 +136,3 @@ class SparseCategoricalCrossentropy(Loss):
         """What `get_config` says of arguments that Keras doesn't have."""
         read = self.sigmoid_head
         return {} if read == "logits" else {"sigmoid_head": read}
-
-
-def alike(name: str, y: Array, outputs: Array) -> None:
-    """Refuse targets of another shape than the outputs', which NumPy would broadcast."""
-    if y.shape != outputs.shape:
-        raise ValueError(
-            f"{name}: targets of shape {y.shape}, outputs of {outputs.shape}: expected the same."
-        )
-
-
-def spread(name: str, a: Array, b: Array, whole: bool = True) -> tuple[Array, Array]:
-    """Two arrays in the shape that both broadcast to; the second as it is unless `whole`."""
-    try:
-        shape = np.broadcast_shapes(a.shape, b.shape)
-    except ValueError:
-        raise ValueError(
-            f"{name}: shapes {a.shape} and {b.shape} don't go together: expected the same, or one "
-            "that NumPy broadcasts to the other."
-        ) from None
-    return np.broadcast_to(a, shape), np.broadcast_to(b, shape) if whole else b

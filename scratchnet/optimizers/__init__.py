@@ -14,6 +14,21 @@ from scratchnet.unbuilt import refusing
 
 __getattr__ = refusing(__name__)
 
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "deserialize",
+    "get",
+    "schedules",
+    "serialize",
+]
+
 OPTIMIZERS: dict[str, type[SGD] | type[Adam] | type[RMSprop]] = {
     "sgd": SGD,
     "SGD": SGD,
@@ -75,19 +90,3 @@ def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) ->
     0.5
     """
     return instance("optimizer", config, NAMES | dict(custom_objects or {}))
-
-
-__all__ = [
-    "OPTIMIZERS",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "Nadam",
-    "Optimizer",
-    "RMSprop",
-    "deserialize",
-    "get",
-    "schedules",
-    "serialize",
-]

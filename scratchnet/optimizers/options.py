@@ -11,26 +11,47 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from scratchnet.checks import check_count
 from scratchnet.config import floatx
 from scratchnet.copying import extends
 from scratchnet.engines import reference
 from scratchnet.engines.contract import Array
-from scratchnet.optimizers.updates import OPTIONS, Optimizer
+from scratchnet.optimizers.updates import Optimizer, number
 from scratchnet.registry import instance, serialized
-from scratchnet.support import check_choice, through_float32
+from scratchnet.support import check_choice, only, through_float32
 
 CLIPS = ("clipnorm", "clipvalue", "global_clipnorm")
 SCHEDULES: dict[str, Callable[..., Any]] = {}
 """Schedules by Keras's names (`schedules.py` fills it in)."""
 
 
+def _or_none(value: Any) -> Any:
+    return None if value is None else number(lambda v: True, "a number or None")(value)
+
+
+OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+    "weight_decay": (None, _or_none),
+    "clipnorm": (None, _or_none),
+    "clipvalue": (None, _or_none),
+    "global_clipnorm": (None, _or_none),
+    "use_ema": (False, only(False, True, instead="expected a boolean.")),
+    "ema_momentum": (0.99, number(lambda mu: 0 <= mu <= 1, "a number in the range [0, 1]")),
+    "ema_overwrite_frequency": (None, lambda n: n and check_count("ema_overwrite_frequency", n)),
+    "loss_scale_factor": (None, _or_none),
+    "gradient_accumulation_steps": (None, only(None, instead="Make batch_size larger.")),
+}
+"""Keras's arguments of every optimizer: the default, and what is taken for it."""
+
+
 @extends(Optimizer)
-class Options(Optimizer):
+class OptimizerOptions(Optimizer):
     """What `Optimizer` gains here: its options, and methods on lists of variables."""
+
+    _takes: ClassVar = Optimizer._takes | {name: take for name, (_, take) in OPTIONS.items()}
 
     _excluded: tuple[tuple[Any, ...], str | None] = ((), None)
     _variables: tuple[Any, ...] = ()

@@ -30,6 +30,7 @@ class RMSprop(Optimizer):
     """
 
     rule = "rmsprop"
+    _names = ("rho", "momentum", "epsilon", "centered")
 
     def __init__(
         self,
@@ -60,10 +61,6 @@ class RMSprop(Optimizer):
             "epsilon": self.epsilon,
             "centered": self.centered,
         }
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("rho", "momentum", "epsilon", "centered")
-        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 class AdamW(Adam):
@@ -107,6 +104,8 @@ class Adagrad(Optimizer):
     [0.75]
     """
 
+    _names = ("initial_accumulator_value", "epsilon")
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -131,10 +130,6 @@ class Adagrad(Optimizer):
         a += grad * grad
         theta -= scalar * grad / np.sqrt(a + self.epsilon)
 
-    def get_config(self) -> dict[str, Any]:
-        names = ("initial_accumulator_value", "epsilon")
-        return super().get_config() | {name: getattr(self, name) for name in names}
-
 
 class Nadam(Optimizer):
     """Adam with Nesterov's look ahead.
@@ -155,6 +150,7 @@ class Nadam(Optimizer):
     _product: tuple[int, float] = (0, 1.0)
     """t, and U_t as far as it was multiplied up."""
     paired = ("momentum", "velocity")
+    _names = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
         self,
@@ -192,7 +188,3 @@ class Nadam(Optimizer):
         ahead = following * m / (1 - product * following) + (1 - now) * grad / (1 - product)
         root = np.sqrt(v / (1 - beta_2 ** number(t)))
         theta -= ahead * scalar / (root + number(self.epsilon))
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("beta_1", "beta_2", "epsilon")
-        return super().get_config() | {name: getattr(self, name) for name in names}

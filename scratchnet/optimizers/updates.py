@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from scratchnet.checks import check_count
 from scratchnet.engines.contract import Array, Engine
 from scratchnet.engines.memory import aligned_zeros
 from scratchnet.support import SETTLED, Part, only, through_float32
@@ -35,27 +34,11 @@ def number(test: Callable[[float], bool], expected: str) -> Callable[[Any], floa
     return take
 
 
-def _or_none(value: Any) -> Any:
-    return None if value is None else number(lambda v: True, "a number or None")(value)
-
-
 def rate_at(schedule: Any, step: int) -> float:
     """The rate after so many steps; a plain function is asked without an argument, as in Keras."""
     return RATE(schedule(step) if hasattr(schedule, "get_config") else schedule())
 
 
-OPTIONS: dict[str, tuple[Any, Callable[[Any], Any]]] = {
-    "weight_decay": (None, _or_none),
-    "clipnorm": (None, _or_none),
-    "clipvalue": (None, _or_none),
-    "global_clipnorm": (None, _or_none),
-    "use_ema": (False, only(False, True, instead="expected a boolean.")),
-    "ema_momentum": (0.99, number(lambda mu: 0 <= mu <= 1, "a number in the range [0, 1]")),
-    "ema_overwrite_frequency": (None, lambda n: n and check_count("ema_overwrite_frequency", n)),
-    "loss_scale_factor": (None, _or_none),
-    "gradient_accumulation_steps": (None, only(None, instead="Make batch_size larger.")),
-}
-"""Keras's arguments of every optimizer: the default, and what is taken for it."""
 BETA = number(lambda beta: 0 <= beta < 1, "a number in [0, 1)")
 RATE = number(
     lambda rate: rate >= 0,
@@ -96,10 +79,11 @@ class Optimizer(Part):
         "centered": bool,
         "iterations": operator.index,
         "lr": only(instead="assign learning_rate."),
-        **{name: take for name, (_, take) in OPTIONS.items()},
     }
     _fixed: ClassVar = dict.fromkeys((*HELD, "rule", "paired", "schedule"), SETTLED)
     schedule: Any = None
+    _names: ClassVar[tuple[str, ...]] = ()
+    """A rule's own arguments, as `get_config` tells them."""
     paired: ClassVar[tuple[str, ...]] = ()
     """Slots that Keras makes by turns, both for one variable and then for the next."""
     if TYPE_CHECKING:  # what `options.py` adds
@@ -181,7 +165,7 @@ class Optimizer(Part):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        return dict(self.options_config())
+        return dict(self.options_config()) | {name: getattr(self, name) for name in self._names}
 
 
 class SGD(Optimizer):
@@ -198,6 +182,7 @@ class SGD(Optimizer):
     """
 
     rule = "sgd"
+    _names = ("momentum", "nesterov")
 
     def __init__(
         self,
@@ -219,9 +204,6 @@ class SGD(Optimizer):
     def constants(self) -> dict[str, Any]:
         return {"momentum": through_float32(self.momentum), "nesterov": self.nesterov}
 
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"momentum": self.momentum, "nesterov": self.nesterov}
-
 
 class Adam(Optimizer):
     """m += (1 - beta_1)(g - m);  v += (1 - beta_2)(g^2 - v);  theta -= alpha_t m / (sqrt(v) + eps).
@@ -241,6 +223,7 @@ class Adam(Optimizer):
 
     rule = "adam"
     paired = ("momentum", "velocity")
+    _names = ("beta_1", "beta_2", "epsilon", "amsgrad")
 
     def __init__(
         self,
@@ -279,7 +262,3 @@ class Adam(Optimizer):
             "epsilon": self.epsilon,
             "amsgrad": self.amsgrad,
         }
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("beta_1", "beta_2", "epsilon", "amsgrad")
-        return super().get_config() | {name: getattr(self, name) for name in names}

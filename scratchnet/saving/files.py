@@ -30,13 +30,16 @@ def ending(path: Path, known: tuple[str, ...]) -> str:
     '.keras'
     >>> ending("model.h5", MODELS)
     Traceback (most recent call last):
-    ValueError: model.h5: expected a name that ends in .npz or .keras.
+    ValueError: model.h5: unknown extension or format: expected a name that ends in .npz or .keras.
     """
     name = os.fspath(path)
     for end in known:
         if name.endswith(end):
             return end
-    raise ValueError(f"{printable(name)}: expected a name that ends in {' or '.join(known)}.")
+    raise ValueError(
+        f"{printable(name)}: unknown extension or format: expected a name that ends in "
+        f"{' or '.join(known)}."
+    )
 
 
 def write_model(path: Path, state: State) -> None:
@@ -77,7 +80,10 @@ def read_arrays(path: Path) -> dict[str, Array]:
             arrays: dict[str, Array] = keras_files.read_archive(file, size)[2]
             return arrays
     refuse_legacy(path)
-    raise ValueError(f"{printable(name)}: expected a name that ends in {WEIGHTS} or .keras.")
+    raise ValueError(
+        f"{printable(name)}: unknown extension or format: expected a name that ends in "
+        f"{WEIGHTS} or .keras."
+    )
 
 
 def refuse_legacy(path: Path) -> None:

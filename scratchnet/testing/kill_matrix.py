@@ -16,20 +16,14 @@ from typing import Any
 
 import numpy as np
 
+import scratchnet.testing.batteries as batteries
 from scratchnet import config, datasets
 from scratchnet.checks import Examples
 from scratchnet.engines import Array, reference
 from scratchnet.layers import Dense, Flatten, Input, Rescaling
 from scratchnet.optimizers import SGD, Adam, Optimizer
 from scratchnet.sequential import Sequential
-from scratchnet.testing.batteries import (
-    LawError,
-    check_activation,
-    check_batches,
-    check_layer,
-    check_loss,
-    check_optimizer,
-)
+from scratchnet.testing.failure import LawError
 from scratchnet.testing.magnitude import gradient_scale
 from scratchnet.testing.museum import BUGS, Bench, Bug, Setting
 from scratchnet.testing.subjects.own import OwnLayer
@@ -133,7 +127,10 @@ def sum_of_parts(bug: Bug) -> bool:
 
 def optimizer_steps(bug: Bug) -> bool:
     """Does the optimizer go elsewhere than its rule says?"""
-    return _fails(lambda: check_optimizer(lambda: Planted(bug), rule=rule_of(bug))) is not None
+    return (
+        _fails(lambda: batteries.check_optimizer(lambda: Planted(bug), rule=rule_of(bug)))
+        is not None
+    )
 
 
 def rule_of(bug: Bug) -> str:
@@ -143,7 +140,7 @@ def rule_of(bug: Bug) -> str:
 
 def batches(bug: Bug) -> bool:
     """Does `fit` visit samples twice or never, with other labels, or in fixed company?"""
-    return _fails(lambda: check_batches(_fit_batches(bug))) is not None
+    return _fails(lambda: batteries.check_batches(_fit_batches(bug))) is not None
 
 
 CHECKS: dict[str, Check] = {
@@ -224,17 +221,19 @@ def looks_like(bug: Bug) -> str | None:
         bug.plant(bench)
     engine = bench.engine
     if bug.part == "dense":
-        failure = _fails(lambda: check_layer(lambda i, o: OwnLayer(Dense(o), (i,), engine)))
+        failure = _fails(
+            lambda: batteries.check_layer(lambda i, o: OwnLayer(Dense(o), (i,), engine))
+        )
     elif bug.part == "activation":
         kind = "sigmoid" if bug.name == "sigmoid overwrites Z" else bug.setting.hidden
         kind = "softmax" if bug.setting.head == "softmax" else kind
-        failure = _fails(lambda: check_activation(*engine.activations[kind]))
+        failure = _fails(lambda: batteries.check_activation(*engine.activations[kind]))
     elif bug.part == "loss":
         failure = _fails(lambda: _loss(engine, bug))
     elif bug.part == "loop":
-        failure = _fails(lambda: check_batches(_fit_batches(bug)))
+        failure = _fails(lambda: batteries.check_batches(_fit_batches(bug)))
     else:
-        failure = _fails(lambda: check_optimizer(lambda: Planted(bug), rule=rule_of(bug)))
+        failure = _fails(lambda: batteries.check_optimizer(lambda: Planted(bug), rule=rule_of(bug)))
     return None if failure is None else failure.bug
 
 
@@ -250,7 +249,7 @@ def _loss(engine: Any, bug: Bug) -> None:
         found: Array = function.backward(share, t, function.forward(p, t)[1])
         return found
 
-    check_loss((value, gradient), against=name)
+    batteries.check_loss((value, gradient), against=name)
 
 
 # --- accuracy ------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def course_of(given: Given) -> Course:
     return Course(np.concatenate([a.ravel() for a in arrays]), flat, tensors)
 
 
-class Optimizer:
+class OptimizerSubject:
     """Somebody's optimizer: made fresh, stepped in its form, with the numbers found in it."""
 
     def __init__(self, optimizer: Any, numbers: dict[str, Any]) -> None:
@@ -163,14 +163,14 @@ def _defaults(function: Any) -> list[tuple[str, Any]]:
 # --- which rule ---------------------------------------------------------------------------------
 
 
-def rules_of(optimizer: Optimizer, seed: int) -> list[tuple[str, dict[str, float]]]:
+def rules_of(optimizer: OptimizerSubject, seed: int) -> list[tuple[str, dict[str, float]]]:
     """The rules, with their numbers, that give all its moves."""
     givens = [problem(2, seed), problem(5, seed), problem(3, seed, start=1.0)]
     seen = [_vectors(optimizer, given) for given in givens]
     return recognised([course_of(given) for given in givens], seen, optimizer.numbers)
 
 
-def _vectors(optimizer: Optimizer, given: Given) -> list[Array]:
+def _vectors(optimizer: OptimizerSubject, given: Given) -> list[Array]:
     """Each step's moves of all arrays, one after the other."""
     moves, arrays = optimizer.moves(given), len(given[0])
     return [
@@ -179,7 +179,7 @@ def _vectors(optimizer: Optimizer, given: Given) -> list[Array]:
     ]
 
 
-def _steps(optimizer: Optimizer, rule: str | None, seed: int, said: dict[str, Any]) -> str:
+def _steps(optimizer: OptimizerSubject, rule: str | None, seed: int, said: dict[str, Any]) -> str:
     """The rule that it follows; a failure where it claims one and follows none of its forms."""
     asked = rule or claim(optimizer.name)
     if asked == "other":
@@ -202,12 +202,14 @@ def _steps(optimizer: Optimizer, rule: str | None, seed: int, said: dict[str, An
     raise _wrong_steps(optimizer, asked or "", found, seed)
 
 
-def _known_bug(optimizer: Optimizer) -> str | None:
+def _known_bug(optimizer: OptimizerSubject) -> str | None:
     """A bug of Adam or SGD that explains all its moves, whatever it is called."""
     return bug_of(optimizer, "adam") or bug_of(optimizer, "sgd")
 
 
-def _numbers_fit(optimizer: Optimizer, numbers: dict[str, float], said: dict[str, Any]) -> bool:
+def _numbers_fit(
+    optimizer: OptimizerSubject, numbers: dict[str, float], said: dict[str, Any]
+) -> bool:
     """Whether learning rate and betas are those that it is said to have."""
     for name, short in OF_RULE.items():
         wanted = said.get(name, optimizer.named.get(name))
@@ -226,7 +228,7 @@ def told(name: str, numbers: dict[str, float]) -> str:
 
 
 def _wrong_steps(
-    optimizer: Optimizer, asked: str, found: list[tuple[str, dict[str, float]]], seed: int
+    optimizer: OptimizerSubject, asked: str, found: list[tuple[str, dict[str, float]]], seed: int
 ) -> LawError:
     """Where it leaves the nearest form of the rule that it should follow."""
     if found:
@@ -315,7 +317,7 @@ def stepper(form: Form, settings: Settings, given: Given) -> Callable[..., list[
     return step
 
 
-def bug_of(optimizer: Optimizer, rule: str) -> str | None:
+def bug_of(optimizer: OptimizerSubject, rule: str) -> str | None:
     """The bug of the museum that explains its moves on all problems, in one dialect."""
     if "adam" in rule and shares_moments(optimizer):
         return "two moments in one array"
@@ -336,7 +338,7 @@ def bug_of(optimizer: Optimizer, rule: str) -> str | None:
     return recognise(evidence, {key: key.split("|")[0] for key in keys})
 
 
-def shares_moments(optimizer: Optimizer) -> bool:
+def shares_moments(optimizer: OptimizerSubject) -> bool:
     """Whether its moves are those of an Adam whose m and v are one and the same array."""
     givens = [problem(2), problem(3)]
     seen = [_vectors(optimizer, given) for given in givens]
@@ -347,7 +349,7 @@ def shares_moments(optimizer: Optimizer) -> bool:
 # --- the laws of every descent method -------------------------------------------------------------
 
 
-def _plain(optimizer: Optimizer, laws: Laws) -> None:
+def _plain(optimizer: OptimizerSubject, laws: Laws) -> None:
     """Shapes, finite moves, the same numbers twice, no move without a gradient, downhill."""
     arrays, steps = given = problem(3)
     after = optimizer.fresh().step(arrays, steps[0])
@@ -371,7 +373,7 @@ def _plain(optimizer: Optimizer, laws: Laws) -> None:
         _downhill(optimizer)
 
 
-def _downhill(optimizer: Optimizer) -> None:
+def _downhill(optimizer: OptimizerSubject) -> None:
     """Under one and the same gradient every entry goes against its sign."""
     rng = np.random.default_rng(1)
     arrays = [np.zeros((2, 3)), np.zeros(3), np.zeros((3, 1))]
@@ -389,7 +391,7 @@ def _downhill(optimizer: Optimizer) -> None:
             )
 
 
-def _hygiene(optimizer: Optimizer) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _hygiene(optimizer: OptimizerSubject) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(law, what, arrays to show) of every law of hygiene that does not hold."""
     arrays, steps = problem(3)
     first = optimizer.fresh()
@@ -415,7 +417,7 @@ def _hygiene(optimizer: Optimizer) -> Iterator[tuple[str, str, dict[str, Any]]]:
     yield "bad input refused", what, {}
 
 
-def _apart(optimizer: Optimizer) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _apart(optimizer: OptimizerSubject) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """An array's moves do not depend on which others there are."""
     arrays, steps = problem(4)
     whole = optimizer.moves((arrays, steps))
@@ -439,7 +441,7 @@ def examine(
         LawError: for one that does.
     """
     laws = Laws(OPTIMIZER_LAWS, skip)
-    found = Optimizer(optimizer, numbers)
+    found = OptimizerSubject(optimizer, numbers)
     follows, late = "an unknown rule", None
     if "steps" in laws:
         try:

@@ -27,13 +27,7 @@ EXACT = 1e-13
 """Relative: a few hundred float64 roundings of 1.1e-16, one step's worth. Wrong formulas are off by
 1e-9 (a rounding to float32) or more."""
 
-
-@pytest.fixture(autouse=True)
-def double():
-    """Both in float64; a test that is about float32 says so."""
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def network(head="sigmoid", optimizer="adam", **loss_options) -> Sequential:

@@ -22,12 +22,7 @@ EPOCHS = 10
 """Of 50 batches each: 500 steps."""
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
-    config.set_floatx("float32")
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 OPTIMIZERS = {

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ref import bridge
-from scratchnet import Input, Sequential, config, layers
+from scratchnet import Input, Sequential, layers
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(0, 3, (40, 4, 3))
@@ -41,13 +40,7 @@ LAYERS = [
     ("Flatten", {}),
 ]
 
-
-@pytest.fixture(autouse=True)
-def doubles():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
-    config.set_floatx("float32")
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def close(ours, theirs, tolerance=1e-12):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import scratchnet
-from keras_ref import bridge
 from scratchnet import config, losses
 
 RNG = np.random.default_rng(3)
@@ -22,12 +21,7 @@ SOFT = RNG.random((N, K))
 LOGITS = RNG.normal(size=(N, K)) * 5
 PROBABILITIES = RNG.random((N, K))
 
-
-@pytest.fixture(autouse=True)
-def double():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def both(name, *arguments, **options):
@@ -133,17 +127,21 @@ SHAPES = {
 }
 
 
+def of_shapes(shapes, sparse):
+    """Targets or labels, outputs, and weights or None."""
+    sizes = SHAPES[shapes]
+    rng = np.random.default_rng(0)
+    y, outputs = rng.random(sizes[0]), rng.random(sizes[1])
+    if sparse:
+        y = np.zeros(sizes[0][:-1] if sizes[0] == sizes[1] else sizes[0])
+    return y, outputs, None if sizes[2] is None else rng.random(sizes[2])
+
+
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 @pytest.mark.parametrize("shapes", SHAPES)
 @pytest.mark.parametrize("name", [*losses.CLASSES])
 def test_arrays_of_any_shape_give_keras_number_or_are_refused_as_there(name, shapes):
-    sizes = SHAPES[shapes]
-    rng = np.random.default_rng(0)
-    y, outputs = rng.random(sizes[0]), rng.random(sizes[1])
-    if name.startswith("Sparse"):
-        y = np.zeros(sizes[0][:-1] if sizes[0] == sizes[1] else sizes[0])
-    weights = None if sizes[2] is None else rng.random(sizes[2])
-    theirs, ours = both(name, y, outputs, weights)
+    theirs, ours = both(name, *of_shapes(shapes, name.startswith("Sparse")))
     if isinstance(theirs, Exception):
         assert isinstance(ours, ValueError), (theirs, ours)
     else:
@@ -154,11 +152,7 @@ def test_arrays_of_any_shape_give_keras_number_or_are_refused_as_there(name, sha
 @pytest.mark.parametrize("shapes", SHAPES)
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")
 def test_functions_of_arrays_are_kerass(function, shapes):
-    sizes = SHAPES[shapes]
-    rng = np.random.default_rng(0)
-    y, outputs = rng.random(sizes[0]), rng.random(sizes[1])
-    if function.startswith("sparse"):
-        y = np.zeros(sizes[0][:-1] if sizes[0] == sizes[1] else sizes[0])
+    y, outputs, _ = of_shapes(shapes, function.startswith("sparse"))
     found = []
     for room in (keras, scratchnet):
         try:

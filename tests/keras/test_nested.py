@@ -8,20 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ref import bridge
-from scratchnet import Input, Sequential, config, layers
+from scratchnet import Input, Sequential, layers
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(30, 4)), RNG.integers(0, 3, 30)
 FIT = {"batch_size": 8, "epochs": 5, "shuffle": False, "verbose": 0}
 
-
-@pytest.fixture(autouse=True)
-def doubles():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
-    config.set_floatx("float32")
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def pairs(top):

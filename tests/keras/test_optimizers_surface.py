@@ -9,8 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ref import bridge
-from scratchnet import config, optimizers
+from scratchnet import optimizers
 from scratchnet.engines import reference
 from scratchnet.optimizers import schedules
 
@@ -58,13 +57,7 @@ SCHEDULES = [
     ("CosineDecayRestarts", (0.1, 7, 1.5, 0.8, 0.1)),
 ]
 
-
-@pytest.fixture(autouse=True)
-def doubles():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
-    config.set_floatx("float32")
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def both(name, arguments, schedule=None):

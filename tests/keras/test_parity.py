@@ -39,13 +39,7 @@ from scratchnet.testing.variants import variants
 RNG = np.random.default_rng(3)
 EPS = np.finfo(np.float64).eps
 
-
-@pytest.fixture(autouse=True)
-def double():
-    """Both in float64; a test that is about float32 says so."""
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def single():

@@ -23,12 +23,7 @@ Y = RNG.integers(0, 3, 48)
 LOSS = "sparse_categorical_crossentropy"
 EXACT = 1e-12
 
-
-@pytest.fixture(autouse=True)
-def double():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def pair(optimizer="adam", compiled=True, engine="reference", trainable=(True, True, True)):

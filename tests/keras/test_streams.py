@@ -319,3 +319,24 @@ def test_a_model_without_a_loss_predicts_and_says_what_it_lacks(tmp_path):
     model.fit(X, Y, verbose=0)
     model.compile("adam")
     assert model.loss is not None
+
+
+def test_a_validation_generator_is_read_once():
+    ours, _ = pair("reference")
+    ours.optimizer.learning_rate = 0.0
+    source = batches(20)
+    history = ours.fit(
+        X, Y, epochs=3, verbose=0, validation_data=source, validation_steps=4
+    ).history["val_loss"]
+    assert len(list(source)) == 16 and history[0] == history[1] == history[2]
+
+
+def test_any_iterator_is_a_generator():
+    first, second = (pair("reference")[0] for _ in range(2))
+    parts = [X[:32], X[32:]], [Y[:32], Y[32:]]
+    first.fit(zip(*parts, strict=True), verbose=0)
+    second.fit(X, Y, batch_size=38, steps_per_epoch=2, shuffle=False, verbose=0)
+    assert first.optimizer.iterations == second.optimizer.iterations == 2
+    third, _ = pair("reference")
+    third.fit(iter([(X[:38], Y[:38]), (X[38:], Y[38:])]), verbose=0)
+    assert np.array_equal(second.theta, third.theta)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import scratchnet
-from keras_ref import bridge
 from scratchnet import callbacks, config
 
 RNG = np.random.default_rng(6)
@@ -21,12 +20,7 @@ ROOMS = (keras, scratchnet, scratchnet)
 """Keras, then ours on the reference engine and on the compiled one."""
 EVENTS = [name for name in dir(keras.callbacks.Callback) if name.startswith("on_")]
 
-
-@pytest.fixture(autouse=True)
-def double():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def trio(optimizer=lambda room: room.optimizers.SGD(0.1), eager=False, **asked):

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 
 import scratchnet
-from keras_ref import bridge
 from scratchnet import Input, Sequential, config, layers, losses, metrics, registry
 
-RNG = np.random.default_rng(4)
-N, K = 40, 5
+RNG, N, K = np.random.default_rng(4), 40, 5
 LABELS = RNG.integers(0, K, N)
 ROWS = np.eye(K)[LABELS]
 TARGETS = RNG.integers(0, 2, (N, K)).astype(float)
@@ -23,12 +21,7 @@ OUTPUTS = RNG.random((N, K))
 TIED = RNG.integers(0, 3, (N, K)) / 2  # thresholds and ties are met
 ONE, ONE_OUT = TARGETS[:, :1], OUTPUTS[:, :1]
 
-
-@pytest.fixture(autouse=True)
-def double():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 def number(found):

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import scratchnet
-from keras_ref import bridge
-from scratchnet import Input, Sequential, config, layers, regularizers
+from scratchnet import Input, Sequential, layers, regularizers
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(0, 2, (48, 6))
@@ -18,12 +17,7 @@ Y = RNG.integers(0, 3, 48)
 FIT = {"batch_size": 10, "epochs": 8, "shuffle": False, "verbose": 0}
 
 
-@pytest.fixture(autouse=True)
-def doubles():
-    config.set_floatx("float64")
-    with bridge.floatx("float64"):
-        yield
-    config.set_floatx("float32")
+pytestmark = pytest.mark.usefixtures("float64_in_both")
 
 
 STACKS = {

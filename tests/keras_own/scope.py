@@ -168,8 +168,62 @@ BY_NAME: dict[str, str] = {
 }
 """Reason by file::test, a shell pattern, for what no name in the code tells."""
 
-DIFFERENCES: dict[str, str] = {}
-"""Tests that fail because scratchnet means to differ: file::test, a shell pattern -> why."""
+FINITE = (
+    "Training that stops being finite leaves the weights from before that batch, and ends in "
+    "FloatingPointError unless a callback ends it; in Keras the weights are NaN by then."
+)
+TARGETS = (
+    "Samples, targets and weights that are not finite are refused before a weight moves; Keras "
+    "trains on them, to a loss that is NaN."
+)
+OWN_LAYERS = (
+    "A layer of one's own is forward and backward, written out: there is no automatic "
+    "differentiation, so that Keras's build and call are not enough to train it."
+)
+FOLDERS = (
+    "A model is saved to one file of the name that is given, whole or not at all; not to a folder "
+    "or an open file."
+)
+DIFFERENCES: dict[str, str] = {
+    "callbacks/csv_logger::*::test_stop_training_csv": FINITE,
+    "callbacks/terminate_on_nan::*::test_raise_error_*": TARGETS,
+    "callbacks/terminate_on_nan::*::test_terminate_on_nan_*": TARGETS,
+    "initializers/random_initializers::*::test_serialization_with_seed_generator": "A seed may be "
+    "a NumPy Generator, which no JSON holds: a number is the seed of what is to be saved.",
+    "layers/core/dense::*::test_dense_basics": "Dense takes one axis of features, (batch, "
+    "features): further axes are flattened by a layer that says so, Flatten or Reshape.",
+    "layers/layer::*::test_build_signature_errors": OWN_LAYERS,
+    "layers/layer::*::test_not_implemented_error_c*": OWN_LAYERS,
+    "layers/layer::*::test_training_arg_not_specified": OWN_LAYERS,
+    "layers/reshaping/reshape::*_varying_input_size_*": "Every axis but the batch's has a length "
+    "that is known when the model is built: parameters and their gradients are one vector.",
+    "metrics/confusion_metrics::*::test_handles_sas_metrics": "A loss or metric of an unknown name "
+    "is refused by compile, with the names that are known, and not by the first fit.",
+    "metrics/metric::*::test_variable_tracking": "A metric's variables are those that it makes by "
+    "add_variable: there are no tensors to look for in its attributes.",
+    "models/sequential::*::test_bad_layer": "A layer's forward has one input, and add takes only "
+    "layers with such a forward: there is no call to look at.",
+    "models/sequential::*::test_hasattr": "A model is a list of layers, not a graph: it has "
+    "input_shape and output_shape, and no symbolic inputs and outputs.",
+    "models/sequential::*::test_nested_sequential": "A model within a model is built first, since "
+    "it brings its weights along.",
+    "optimizers/optimizer::*::test_optimizer_auto_naming": "An optimizer's name is its rule's: no "
+    "count is kept for the process of how many were made.",
+    "saving/saving_api::*_h5_format": "A whole model is saved as .keras or .npz: the older .h5 of "
+    "whole models is neither read nor written.",
+    "saving/saving_api::*::test_load_unsupported_format": "A file that is not there is said not to "
+    "be there, whatever its name ends in.",
+    "saving/saving_api::*::test_save_unzipped": FOLDERS,
+    "saving/saving_lib::*::test_save_to_fileobj": FOLDERS,
+    "saving/serialization_lib::*::test_layer_instance_as_activation": "An activation is one of the "
+    "table's, by name or function, as each has its derivative beside it; a layer is put into the "
+    "model.",
+    "trainers/trainer::*::test_internal_only_loss": "fit needs a loss in compile: regularizers "
+    "alone would train a model towards zero.",
+    "trainers/trainer::*::test_predict_generator_*": "A sample has at least one axis.",
+}
+"""Tests that fail because scratchnet means to differ: file::test, a shell pattern -> why. The page
+docs/differences.md is made of these."""
 
 NAMED = ("activations", "initializers", "layers", "losses", "metrics", "optimizers", "regularizers")
 """Rooms whose names may be given as strings."""

@@ -59,6 +59,7 @@ CORE = Suite(
         "initializers/initializer.py",
         "layers/core.py",
         "losses/loss.py",
+        "losses/calls.py",
         "losses/dense_targets.py",
         "objective.py",
         "optimizers/updates.py",

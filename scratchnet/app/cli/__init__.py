@@ -77,7 +77,7 @@ def _version(asked: bool) -> None:
 def scratchnet(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Print it and exit."),
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show where an error arose; at any place in the line.")

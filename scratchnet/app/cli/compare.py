@@ -27,7 +27,7 @@ EXAMPLES = """**Examples**
 - `scratchnet compare --epochs 3 --limit 6000`
 - `scratchnet compare --float64`
 - `scratchnet compare --data fashion/ --json`
-- `scratchnet compare --resume runs/compare`: after the last epoch that both were through
+- `scratchnet compare --resume runs/compare`: from the last epoch that both finished
 
 **Exit status**
 
@@ -50,9 +50,9 @@ def compare(
     data: options.DataPath = None,
     limit: options.Limit = None,
     out: options.Out = None,
-    no_keras: Annotated[bool, typer.Option("--no-keras", help="Train ours alone.")] = False,
+    no_keras: Annotated[bool, typer.Option("--no-keras", help="Train only our network.")] = False,
     float64: Annotated[
-        bool, typer.Option("--float64", help="The proof: all of training in lockstep.")
+        bool, typer.Option("--float64", help="The proof: the whole training in lockstep.")
     ] = False,
     unscaled: options.Unscaled = False,
     augment: options.Augment = 0,

@@ -32,8 +32,8 @@ EXAMPLES = """**Examples**
 
 **Exit status**
 
-- 0: everything that is needed is there; what is optional may lack.
-- 1: something that is needed lacks.
+- 0: everything required is there; optional parts may be missing.
+- 1: something required is missing.
 """
 
 FINE, OPTIONAL, LACKING = "ok", "optional", "MISSING"
@@ -230,9 +230,9 @@ def _print_findings(findings: list[Finding], lacking: list[Finding], quiet: bool
         console.print(table)
     helps = [finding for finding in findings if finding.remedy]
     for finding in lacking if quiet else helps:
-        console.print(f"\n{finding.what}: {finding.status}. To help that:", markup=False)
+        console.print(f"\n{finding.what}: {finding.status}. To mend that:", markup=False)
         print_line(f"  {finding.remedy}", console)
     verdict = "All that is needed is there."
     if lacking:
-        verdict = f"What is needed and lacks: {', '.join(finding.what for finding in lacking)}."
+        verdict = f"Required and missing: {', '.join(finding.what for finding in lacking)}."
     console.print(("" if quiet else "\n") + verdict, style="bold red" if lacking else "bold green")

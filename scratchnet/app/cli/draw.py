@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -28,9 +27,7 @@ the disk, send it, or copy it to a phone.
 def draw(
     ctx: typer.Context,
     run: options.RunPath,
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
-    ] = Path("draw.html"),
+    out: options.Page = Path("draw.html"),
     course: options.Course = None,
     quiet: options.Quiet = False,
 ) -> None:

@@ -27,7 +27,7 @@ EXAMPLES = """**Examples**
 **Exit status**
 
 - 0: evaluated; on the run's own data the figures are those of its result.json.
-- 1: they are not, though the data are the same.
+- 1: they differ, though the data are the same.
 - 2: wrong usage, no run, or no data.
 """
 

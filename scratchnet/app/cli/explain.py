@@ -34,19 +34,18 @@ Keras's. It needs no network.
 def explain(
     ctx: typer.Context,
     run: options.RunPath,
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
-    ] = Path("explain.html"),
+    out: options.Page = Path("explain.html"),
     image: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="Test image N alone as the batch.")
+        int | None, typer.Option(min=0, metavar="N", help="Use test image N alone as the batch.")
     ] = None,
     batch: Annotated[
-        bool, typer.Option("--batch", help="The batches that the run took; the default.")
+        bool, typer.Option("--batch", help="Use the batches that the run took (the default).")
     ] = False,
     data: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="The run's own data, where they have moved.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Where the run's data are now."),
     ] = None,
-    no_keras: Annotated[bool, typer.Option("--no-keras", help="Leave Keras out.")] = False,
+    no_keras: Annotated[bool, typer.Option("--no-keras", help="Do not use Keras.")] = False,
     course: options.Course = None,
     quiet: options.Quiet = False,
 ) -> None:

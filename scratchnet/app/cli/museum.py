@@ -28,15 +28,18 @@ EXAMPLES = """**Examples**
 """
 
 
+Quick = Annotated[
+    bool, typer.Option("--quick", help="Train on the small bundled digits, even with MNIST.")
+]
+
+
 def museum(
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Passes over the data. Default: 3 of MNIST, 10 of the digits."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings with and without a bug.")] = 1,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Train on the small bundled digits, even with MNIST.")
-    ] = False,
+    quick: Quick = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:

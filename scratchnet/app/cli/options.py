@@ -30,18 +30,21 @@ class EngineName(str, Enum):  # noqa: UP042 typer prints a StrEnum's members no 
 
 
 Epochs = Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")]
-BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples in a step.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of weights and order.")]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples per step.")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Seed of weights and order."),
+]
 DataPath = Annotated[
     Path | None,
     typer.Option(metavar="PATH", help="An .npz or a folder of IDX files instead of MNIST."),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="The first N images, of training and of test."),
+    typer.Option(min=1, metavar="N", help="Use only the first N training and N test images."),
 ]
 Unscaled = Annotated[
-    bool, typer.Option("--unscaled", help="Raw pixels, 0 to 255, as the old script has them.")
+    bool, typer.Option("--unscaled", help="Raw pixels, 0 to 255, as in the original script.")
 ]
 Augment = Annotated[
     int,
@@ -49,26 +52,28 @@ Augment = Annotated[
         min=0,
         max=20,
         metavar="N",
-        help="Train on N distorted copies of each image too: turned, slanted, scaled, shifted.",
+        help="Also train on N distorted copies of each image: turned, slanted, scaled, shifted.",
     ),
 ]
 Engine = Annotated[
-    EngineName, typer.Option(metavar="NAME", help="auto, reference or compiled: what computes.")
+    EngineName,
+    typer.Option(metavar="NAME", help="What computes: auto, reference or compiled."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="At most N threads.")]
+Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Use at most N threads.")]
 Out = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Run folder; an earlier run in it is replaced once the new one is finished, anything "
-        "else refused. Default: a new one in runs/.",
+        help="Run folder. An earlier run in it is replaced once the new one is finished; anything "
+        "else is refused. Default: a new one in runs/.",
     ),
 ]
 Resume = Annotated[
     Path | None,
     typer.Option(
         metavar="RUN",
-        help="Go on with a run that was interrupted or killed: to the bits of one that never was.",
+        help="Continue a run that was interrupted or killed; it ends in the same bits as if it "
+        "had not been.",
     ),
 ]
 CheckpointEvery = Annotated[
@@ -76,12 +81,15 @@ CheckpointEvery = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="A checkpoint every N batches, beside that at each epoch's end.",
+        help="Write a checkpoint every N batches, as well as after each epoch.",
     ),
 ]
 RunPath = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run folder, as train and compare write it."),
+    typer.Argument(metavar="RUN", help="A run folder, as written by train or compare."),
+]
+Page = Annotated[
+    Path, typer.Option(metavar="FILE", help="The page; a file that is there is replaced.")
 ]
 Course = Annotated[
     Path | None,
@@ -93,6 +101,6 @@ Course = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", callback=_hush, help="Print the outcome only.")
+    bool, typer.Option("--quiet", "-q", callback=_hush, help="Print only the outcome.")
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on the way there.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more along the way.")]

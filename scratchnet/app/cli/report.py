@@ -20,12 +20,15 @@ open it in any browser, print it, or send it. The data set is not needed to make
 """
 
 
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The page. Default: report.html in the run folder."),
+]
+
+
 def report(
     run: options.RunPath,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="The page. Default: report.html in the run folder."),
-    ] = None,
+    out: Out = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Make the page of a run: verdict, numbers, curves, misread digits, calibration."""

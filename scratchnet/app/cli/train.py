@@ -18,18 +18,18 @@ EXAMPLES = """**Examples**
 - `scratchnet train`
 - `scratchnet train --epochs 3 --out runs/short`
 - `scratchnet train --unscaled`: why raw pixels score so low
-- `scratchnet train --augment 3`: to read photos, on three distorted copies of each image too
+- `scratchnet train --augment 3`: for reading photos, with three distorted copies of each image
 - `scratchnet train --limit 6000 --json | jq .scratchnet`
 - `scratchnet train --checkpoint-every 500 --out runs/long`
-- `scratchnet train --resume runs/long`: after whatever has stopped it
+- `scratchnet train --resume runs/long`: whatever stopped it
 
 **Then**
 
 - `scratchnet evaluate runs/train`
 
-Ctrl-C or SIGTERM ends training after the batch, and leaves a run folder with the finished epochs
-and a checkpoint. A run that was killed can be evaluated all the same. Either goes on with
-`scratchnet train --resume RUN`, and ends in the bits of a run that was never stopped.
+Ctrl-C or SIGTERM stops training after the current batch, and leaves a run folder with the finished
+epochs and a checkpoint. A run that was killed can be evaluated too. `scratchnet train --resume RUN`
+continues either, and ends in the same bits as a run that was never stopped.
 """
 
 

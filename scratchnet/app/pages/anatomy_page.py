@@ -371,7 +371,7 @@ def facts(step: Step, explanation: Explanation) -> dict[str, str]:
     batch = f"{size} training images" if explanation.image is None else "one test image alone"
     said = {
         "batch": f"B = {size}",
-        "pixels": f"Step {step.number:,}: {batch}; the network names {right} of {size} rightly.",
+        "pixels": f"Step {step.number:,}: {batch}; the network reads {right} of {size} correctly.",
         "loss": f"The loss of this batch is {number(step.loss)}. Guessing evenly among {classes} "
         f"classes would give log {classes} = {number(math.log(classes))}.",
         "alpha": f"Here t = {int(s['t']):,}, the learning rate is {s['learning_rate']:g}, and "

@@ -25,7 +25,7 @@ from scratchnet.app.verdict import formatted, numbers, verdict
 from scratchnet.engines import Array
 
 TITLES = {
-    "train": "A training of scratchnet",
+    "train": "Training with scratchnet",
     "compare": "scratchnet and Keras, side by side",
     "proof": "scratchnet and Keras, in lockstep",
 }

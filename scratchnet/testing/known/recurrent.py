@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,10 +15,17 @@ from scratchnet.testing.known.stops import Point, Stops
 sigmoid = reference.sigmoid
 
 
-def _weights(
-    point: Point, names: list[str], D: int, H: int
-) -> Iterator[tuple[str, str, str | None, bool]]:
-    """(Wx, Wh, b, transposed): matrices by their shapes, gates of H side by side."""
+class CellWeights(NamedTuple):
+    """The names of the matrices and of the bias of a cell, and whether they are transposed."""
+
+    Wx: str
+    Wh: str
+    b: str | None
+    turned: bool
+
+
+def _weights(point: Point, names: list[str], D: int, H: int) -> Iterator[CellWeights]:
+    """Matrices by their shapes, gates of H side by side."""
     matrices = [n for n in names if point[n].ndim == 2 and min(point[n].shape) >= 1]
     for Wx, Wh in itertools.permutations(matrices, 2):
         rest = [n for n in names if n not in (Wx, Wh)]
@@ -26,12 +34,12 @@ def _weights(
         for turned in (False, True):
             a, c = (point[n].shape[::-1] if turned else point[n].shape for n in (Wx, Wh))
             if a[0] == D and c[0] == H and a[1] == c[1] and a[1] in (H, 4 * H):
-                yield Wx, Wh, next(iter(rest), None), turned
+                yield CellWeights(Wx, Wh, next(iter(rest), None), turned)
 
 
-def _linear(p: Point, x: Array, h: Array, Wx: str, Wh: str, b: str | None, turned: bool) -> Array:
-    U, W = (p[n].T if turned else p[n] for n in (Wx, Wh))
-    return x @ U + h @ W + (0 if b is None else p[b].reshape(1, -1))
+def _linear(p: Point, x: Array, h: Array, w: CellWeights) -> Array:
+    U, W = (p[n].T if w.turned else p[n] for n in (w.Wx, w.Wh))
+    return x @ U + h @ W + (0 if w.b is None else p[w.b].reshape(1, -1))
 
 
 def cells(case: Case, point: Point, y: Array) -> Iterator[Known]:
@@ -43,19 +51,21 @@ def cells(case: Case, point: Point, y: Array) -> Iterator[Known]:
             continue
         D, H = point[x].shape[1], point[h].shape[1]
         rest = [n for n in names if n not in (x, h)]
-        for Wx, Wh, b, turned in _weights(point, rest, D, H):
-            if point[Wx].size == D * H:
-                yield _cell(x, h, Wx, Wh, b, turned)
+        for w in _weights(point, rest, D, H):
+            if point[w.Wx].size == D * H:
+                yield _cell(x, h, w)
         for c in (n for n in rest if point[n].shape == point[h].shape):
-            for Wx, Wh, b, turned in _weights(point, [n for n in rest if n != c], D, H):
-                if point[Wx].size == 4 * D * H:
-                    yield from _long_short(x, h, c, Wx, Wh, b, turned, H)
+            for w in _weights(point, [n for n in rest if n != c], D, H):
+                if point[w.Wx].size == 4 * D * H:
+                    yield from _long_short(x, h, c, w, H)
 
 
-def _cell(x: str, h: str, Wx: str, Wh: str, b: str | None, turned: bool) -> Known:
+def _cell(x: str, h: str, w: CellWeights) -> Known:
+    Wx, Wh, b, turned = w
+
     def forward(p: Point, stop: Stops) -> Array:
         state = stop("state", p[h])
-        return np.tanh(_linear(p, p[x], state, Wx, Wh, b, turned))
+        return np.tanh(_linear(p, p[x], state, w))
 
     def sloped(p: Point, dy: Array) -> Point:
         U, W = (p[n].T if turned else p[n] for n in (Wx, Wh))
@@ -64,7 +74,7 @@ def _cell(x: str, h: str, Wx: str, Wh: str, b: str | None, turned: bool) -> Know
         return made | ({} if b is None else {b: dy.sum(0).reshape(p[b].shape)})
 
     def not_transposed(p: Point, dy: Array) -> Point:
-        state = np.tanh(_linear(p, p[x], p[h], Wx, Wh, b, turned))
+        state = np.tanh(_linear(p, p[x], p[h], w))
         return {h: (dy * (1 - state**2)) @ (p[Wh].T if turned else p[Wh])}
 
     return Known(
@@ -72,13 +82,11 @@ def _cell(x: str, h: str, Wx: str, Wh: str, b: str | None, turned: bool) -> Know
     )
 
 
-def _long_short(
-    x: str, h: str, c: str, Wx: str, Wh: str, b: str | None, turned: bool, H: int
-) -> Iterator[Known]:
+def _long_short(x: str, h: str, c: str, w: CellWeights, H: int) -> Iterator[Known]:
     for order in itertools.permutations("ifog"):
 
         def forward(p: Point, stop: Stops, order: tuple[str, ...] = order) -> Array:
-            z = _linear(p, p[x], p[h], Wx, Wh, b, turned)
+            z = _linear(p, p[x], p[h], w)
             after, cell = _gates(z, p[c], order, H, stop)
             return np.concatenate([after.ravel(), cell.ravel()])
 
@@ -105,33 +113,23 @@ def sequences(case: Case, point: Point, y: Array) -> Iterator[Known]:
     starts = [None, *(n for n in names if point[n].ndim == 2 and point[n].shape[1] == H)]
     for h, time in itertools.product(starts, (1, 0)):
         rest = [n for n in names if n != h]
-        for Wx, Wh, b, turned in _weights(point, rest, point[x].shape[2], H):
-            if point[Wx].size == point[x].shape[2] * H:
-                yield _sequence(x, h, Wx, Wh, b, turned, time, H, y.ndim == 2)
+        for w in _weights(point, rest, point[x].shape[2], H):
+            if point[w.Wx].size == point[x].shape[2] * H:
+                yield _sequence(x, h, w, time, H, y.ndim == 2)
             else:
-                yield from _lstm_sequence(x, h, Wx, Wh, b, turned, time, H, y.ndim == 2)
+                yield from _lstm_sequence(x, h, w, time, H, y.ndim == 2)
 
 
 def _start(p: Point, x: str, h: str | None, time: int, H: int) -> Array:
     return np.zeros((p[x].shape[1 - time], H)) if h is None else p[h]
 
 
-def _sequence(
-    x: str,
-    h: str | None,
-    Wx: str,
-    Wh: str,
-    b: str | None,
-    turned: bool,
-    time: int,
-    H: int,
-    last: bool,
-) -> Known:
+def _sequence(x: str, h: str | None, w: CellWeights, time: int, H: int, last: bool) -> Known:
     def forward(p: Point, stop: Stops) -> Array:
         state, states = _start(p, x, h, time, H), []
         for t in range(p[x].shape[time]):
             before = stop("recurrence", state, t) if t else state
-            state = np.tanh(_linear(p, np.take(p[x], t, axis=time), before, Wx, Wh, b, turned))
+            state = np.tanh(_linear(p, np.take(p[x], t, axis=time), before, w))
             states.append(state)
         return state if last else np.stack(states, axis=time)
 
@@ -139,15 +137,7 @@ def _sequence(
 
 
 def _lstm_sequence(
-    x: str,
-    h: str | None,
-    Wx: str,
-    Wh: str,
-    b: str | None,
-    turned: bool,
-    time: int,
-    H: int,
-    last: bool,
+    x: str, h: str | None, w: CellWeights, time: int, H: int, last: bool
 ) -> Iterator[Known]:
     for order in itertools.permutations("ifog"):
 
@@ -156,7 +146,7 @@ def _lstm_sequence(
             cell = np.zeros_like(state)
             for t in range(p[x].shape[time]):
                 before = stop("recurrence", state, t) if t else state
-                z = _linear(p, np.take(p[x], t, axis=time), before, Wx, Wh, b, turned)
+                z = _linear(p, np.take(p[x], t, axis=time), before, w)
                 state, cell = _gates(z, cell, order, H, stop, t)
                 states.append(state)
             return state if last else np.stack(states, axis=time)

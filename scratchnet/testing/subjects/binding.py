@@ -14,7 +14,7 @@ import numpy as np
 from scratchnet.testing.subjects import finding, names
 from scratchnet.testing.subjects.options import Options, SubjectError
 from scratchnet.testing.subjects.parameters import constants, is_float
-from scratchnet.testing.subjects.state import State
+from scratchnet.testing.subjects.state import Snapshot
 from scratchnet.testing.subjects.styles import Pass, Style
 from scratchnet.testing.subjects.subject import Subject, copies, quiet
 
@@ -44,7 +44,7 @@ def bind(
     return subject
 
 
-def _try(subject: Subject, state: State) -> tuple[Pass, Any]:
+def _try(subject: Subject, state: Snapshot) -> tuple[Pass, Any]:
     """One pass both ways; what goes wrong is told with the place in somebody's code."""
     style = subject.style
     state.reseed()
@@ -75,7 +75,7 @@ def _try(subject: Subject, state: State) -> tuple[Pass, Any]:
         ) from error
 
 
-def _settled(subject: Subject, first: State, args: list[Any], options: Options) -> State:
+def _settled(subject: Subject, first: Snapshot, args: list[Any], options: Options) -> Snapshot:
     """The state that each pass begins from: as handed over, or after what the first call makes."""
     style = subject.style
     reset = options.reset if callable(options.reset) else None
@@ -92,7 +92,7 @@ def _settled(subject: Subject, first: State, args: list[Any], options: Options) 
             del own[was:]  # it grows with every call: a tape
     if reset is not None:
         reset()
-    later = State(*style.roots)
+    later = Snapshot(*style.roots)
     known = {id(array) for array, _ in first.arrays}
     made = [
         h for h in constants(later, lambda: style.call(copies(args))) if id(h.value) not in known
@@ -110,7 +110,7 @@ def _settled(subject: Subject, first: State, args: list[Any], options: Options) 
     return first
 
 
-def _is_random(subject: Subject, done: Pass, state: State) -> bool:
+def _is_random(subject: Subject, done: Pass, state: Snapshot) -> bool:
     state.restore()
     again, _ = _try(subject, state)
     return any(

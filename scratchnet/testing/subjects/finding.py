@@ -25,7 +25,7 @@ from scratchnet.testing.subjects.parameters import (
     position,
     short,
 )
-from scratchnet.testing.subjects.state import Held, Place, State, container
+from scratchnet.testing.subjects.state import Held, Place, Snapshot, container
 from scratchnet.testing.subjects.styles import Style
 from scratchnet.testing.subjects.subject import Subject, copies
 
@@ -134,7 +134,7 @@ def _said(style: Style, chosen: Any) -> Gradient:
 
 
 def parameters(
-    subject: Subject, stays: list[Held], state: State, returned: Any, options: Options
+    subject: Subject, stays: list[Held], state: Snapshot, returned: Any, options: Options
 ) -> None:
     """Each array that is learned, with where its gradient is."""
     wanted = options.names()
@@ -159,7 +159,7 @@ def parameters(
     _from_returned(subject, rest, state, returned, options)
 
 
-def _places(held: Held, state: State) -> list[Place]:
+def _places(held: Held, state: Snapshot) -> list[Place]:
     if is_float(held.value):
         return state.held_at(held.value)
     return [] if held.place is None else [held.place]
@@ -228,7 +228,7 @@ def _is_a_gradient(subject: Subject, held: Held, returned: Any, wanted: list[str
 
 
 def _from_returned(
-    subject: Subject, rest: list[Held], state: State, returned: Any, options: Options
+    subject: Subject, rest: list[Held], state: Snapshot, returned: Any, options: Options
 ) -> None:
     """Parameters whose gradient is returned, or seen in the update; and those that have none."""
     taken = subject.returned_inputs
@@ -272,7 +272,7 @@ def _from_returned(
         subject.notes.append(f"gradients are read from the update, (before - after) / {rate:g}")
 
 
-def _beside_learned(subject: Subject, held: Held, state: State) -> bool:
+def _beside_learned(subject: Subject, held: Held, state: Snapshot) -> bool:
     """Whether other arrays of the same dict or list of parameters do have gradients."""
     stores = [own for own, _ in state.held_at(held.value) if state.held_at(own)]
     return any(
@@ -284,14 +284,14 @@ def _nothing(returned: Any) -> None:
     """No gradient."""
 
 
-def _moved(held: Held, state: State) -> bool:
+def _moved(held: Held, state: Snapshot) -> bool:
     """Whether the array that stands in its place now is another than the one that was held."""
     before = next((copy for own, copy in state.arrays if own is held.value), held.value)
     now = Parameter(held.name, held.value, state.held_at(held.value)).now()
     return not np.array_equal(now, before)
 
 
-def _rate(subject: Subject, state: State, said: float | None) -> float | None:
+def _rate(subject: Subject, state: Snapshot, said: float | None) -> float | None:
     """The learning rate of a layer that updates itself: said, an argument of backward, or held."""
     if said is not None:
         return said
@@ -335,7 +335,7 @@ def _no_gradient(subject: Subject, held: list[Held], options: Options) -> Subjec
     )
 
 
-def influences(subject: Subject, state: State, held: Held) -> bool:
+def influences(subject: Subject, state: Snapshot, held: Held) -> bool:
     """Whether the outputs change with this array."""
     style = subject.style
     state.restore()

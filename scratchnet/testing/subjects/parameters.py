@@ -17,7 +17,7 @@ import numpy as np
 
 from scratchnet.engines import Array
 from scratchnet.testing.subjects.names import BOXES, STORES, partner, plain
-from scratchnet.testing.subjects.state import Held, Place, State, walk
+from scratchnet.testing.subjects.state import Held, Place, Snapshot, walk
 
 Gradient = Callable[[Any], Any]
 """From what backward returned to the gradient; most look elsewhere."""
@@ -64,7 +64,7 @@ def is_float(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 0
 
 
-def constants(state: State, forward: Callable[[], Any]) -> list[Held]:
+def constants(state: Snapshot, forward: Callable[[], Any]) -> list[Held]:
     """The float arrays, and the numbers beside a `grad`, that forward leaves alone."""
     state.restore()
     before = {id(h.value): np.array(h.value) for h in walk(*state.roots) if is_float(h.value)}
@@ -113,7 +113,7 @@ def short(name: str) -> str:
 
 
 def beside(
-    held: Held, places: Iterable[Place], state: State, pattern: str | None
+    held: Held, places: Iterable[Place], state: Snapshot, pattern: str | None
 ) -> Gradient | None:
     """The gradient of an array, looked for beside each place that holds it."""
     for container, key in places:

@@ -112,6 +112,16 @@ CHANNELS = {
 """The inputs of a convolution on (samples, channels, height, width)."""
 
 
+def _cannot_make(factory: Any, wanted: list[str], raised: str = "") -> SubjectError:
+    name = getattr(factory, "__name__", repr(factory))
+    return SubjectError(
+        f"{name} could not be made{': ' + raised if raised else ''}",
+        looked="a class or function that takes nothing, or (inputs, outputs)",
+        found=f"{name}({', '.join(wanted)})",
+        say=f"an instance, or lambda: {name}(...)",
+    )
+
+
 def made(factory: Callable[..., Any], args: list[Any]) -> Any:
     """What a class or a factory makes, called with the sizes that it requires."""
     wanted = required(factory)
@@ -138,16 +148,6 @@ def made(factory: Callable[..., Any], args: list[Any]) -> Any:
         return factory(*sizes)
     except Exception as error:
         raise _cannot_make(factory, wanted, f"{type(error).__name__}: {error}") from error
-
-
-def _cannot_make(factory: Any, wanted: list[str], raised: str = "") -> SubjectError:
-    name = getattr(factory, "__name__", repr(factory))
-    return SubjectError(
-        f"{name} could not be made{': ' + raised if raised else ''}",
-        looked="a class or function that takes nothing, or (inputs, outputs)",
-        found=f"{name}({', '.join(wanted)})",
-        say=f"an instance, or lambda: {name}(...)",
-    )
 
 
 def _pair(pair: Any, args: list[Any], options: Options) -> list[Style]:

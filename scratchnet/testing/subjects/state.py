@@ -1,8 +1,8 @@
 """Everything that hangs on somebody's object, so that each pass can begin from the same state.
 
-A layer may cache, count, accumulate, draw random numbers or update its weights: `State` remembers
-all of it, puts it back, and finds the places where an array is held. It follows attributes, dicts,
-lists, tuples, closures and bound methods; modules and classes it leaves alone.
+A layer may cache, count, accumulate, draw random numbers or update its weights: `Snapshot`
+remembers all of it, puts it back, and finds the places where an array is held. It follows
+attributes, dicts, lists, tuples, closures and bound methods; modules and classes it leaves alone.
 """
 
 from __future__ import annotations
@@ -103,14 +103,14 @@ def _own_of(kind: type) -> list[Any]:
     return [value for base in kind.__mro__[:-1] for value in vars(base).values()]
 
 
-class State:
+class Snapshot:
     """What hangs on the roots now; `restore` puts it back, in place.
 
     >>> class Counter:
     ...     def __init__(self):
     ...         self.calls, self.seen = 0, []
     >>> counter = Counter()
-    >>> state = State(counter)
+    >>> state = Snapshot(counter)
     >>> counter.calls, counter.new = 5, "later"
     >>> counter.seen.append(1)
     >>> state.restore()

@@ -184,21 +184,21 @@ def _held(self: Stepper, params: Arrays, grads: Arrays) -> Arrays:
     odd = len(params) % 2
     params, grads = (group + [np.zeros(1)] * odd for group in (params, grads))
     if self.held is None:
-        self.held = [Layer() for _ in range(0, len(params), 2)]
+        self.held = [_OneLayer() for _ in range(0, len(params), 2)]
     for at, layer in enumerate(self.held):
         layer.take(params[2 * at : 2 * at + 2], grads[2 * at : 2 * at + 2])
     for name in ("pre_update_params", "pre_step", "pre_update"):
         if (before := getattr(self.made, name, None)) is not None:
             before()
     if self.form == "net kept":
-        self.made = self.made(Net(self.held)) if self.steps == 0 else self.made
+        self.made = self.made(_OneNet(self.held)) if self.steps == 0 else self.made
         self.steps += 1
         self.method()()
     elif self.form == "layers":
         for layer in self.held:
             self.method()(layer)
     else:
-        self.method()(Net(self.held))
+        self.method()(_OneNet(self.held))
     for name in ("post_update_params", "post_step", "post_update"):
         if (later := getattr(self.made, name, None)) is not None:
             later()
@@ -249,7 +249,7 @@ class Box:
         return next((value for value in held if value is not self.before), self.before)
 
 
-class Layer:
+class _OneLayer:
     """A layer by all the names that an optimizer may ask for."""
 
     ALIASES = (("weights", "W", "w", "weight"), ("biases", "b", "bias"))
@@ -277,10 +277,10 @@ class Layer:
         return found
 
 
-class Net:
+class _OneNet:
     """A net of such layers."""
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[_OneLayer]) -> None:
         self.layers = layers
         self.params = {
             f"{k}{i}": p for i, layer in enumerate(layers, 1) for k, p in layer.params.items()

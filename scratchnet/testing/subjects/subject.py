@@ -17,7 +17,7 @@ import numpy as np
 
 from scratchnet.engines import Array
 from scratchnet.testing.subjects.parameters import Gradient, Parameter, is_float
-from scratchnet.testing.subjects.state import State, walk
+from scratchnet.testing.subjects.state import Snapshot, walk
 from scratchnet.testing.subjects.styles import Pass, Style
 
 Point = dict[str, Array]
@@ -48,7 +48,7 @@ class Subject:
         self.inputs: dict[str, int] = {}
         self.parameters: dict[str, Parameter] = {}
         self.input_gradients: dict[str, Gradient] = {}
-        self.original = self.state = State(*style.roots)
+        self.original = self.state = Snapshot(*style.roots)
         self.returned_inputs = 0
         """How many of them backward returns, before it returns anything else."""
         self.notes: list[str] = []
