@@ -139,5 +139,15 @@ def _report(
         raise typer.BadParameter(str(error)) from error
 
 
+@app.command(
+    "findings", context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
+)
+def _findings(context: typer.Context) -> None:
+    """What studies found: keep a study, or write the page that quotes them."""
+    from benchmarks.findings import findings  # needs the extra `study`
+
+    findings(context.args, prog_name="python -m benchmarks findings")
+
+
 if __name__ == "__main__":
     app(prog_name="python -m benchmarks")

@@ -32,6 +32,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 REQUIRED = os.environ.get("SCRATCHNET_REQUIRE_ALL") == "1"
 HAS_KERAS = importlib.util.find_spec("tensorflow") is not None
+HAS_STUDY = all(map(importlib.util.find_spec, ("distributed", "pyarrow", "statsmodels")))
 MISSING: set[str] = set()
 
 
@@ -79,15 +80,20 @@ def float64_in_both() -> Iterator[None]:
 
 
 def pytest_ignore_collect(collection_path):
-    """Without TensorFlow the tests under tests/keras can't even be imported."""
-    if collection_path.name == "keras" and collection_path.parent.name == "tests":
-        if HAS_KERAS:
-            return None
-        if REQUIRED:
-            raise pytest.UsageError("no TensorFlow; SCRATCHNET_REQUIRE_ALL=1 allows no skip")
-        MISSING.add("no TensorFlow: nothing under tests/keras was run")
-        return True
+    """What can't even be imported: tests/keras without TensorFlow, studies without their extra."""
+    name, above = collection_path.name, collection_path.parent.name
+    if not HAS_KERAS and (name, above) == ("keras", "tests"):
+        return _uncollected("no TensorFlow: nothing under tests/keras was run")
+    if not HAS_STUDY and above == "tests" and name.startswith(("test_study", "test_findings")):
+        return _uncollected("no extra 'study': its tests were not run")
     return None
+
+
+def _uncollected(what: str) -> bool:
+    if REQUIRED:
+        raise pytest.UsageError(f"{what}; SCRATCHNET_REQUIRE_ALL=1 allows no skip")
+    MISSING.add(what)
+    return True
 
 
 def pytest_terminal_summary(terminalreporter):

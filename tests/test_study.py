@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -193,3 +197,23 @@ def test_a_study_on_a_local_cluster_has_the_bits_of_one_process(start, tmp_path,
         cell = Cell(seed, data="digits", epochs=1, batch_size=64, engine="reference")
         assert same_bits(row, cell_run.run(cell))
     assert json.loads(whole("study", "status", "a", "--json").stdout)["done"] == 4
+
+
+def test_ctrl_c_keeps_what_is_done_in_one_line(tmp_path):
+    """As a terminal sends it: to the client and its workers alike."""
+    command = [sys.executable, "-c", "import scratchnet_command as entry; entry.main()"]
+    many = [*ASKED, "--seeds", "500", "--workers", "1", "-q"]
+    process = subprocess.Popen(
+        [*command, "study", "run", "a", *many],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    while not list((tmp_path / "a").glob("runs/*.parquet")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "Interrupted.\n")
+    assert 0 < len(archive.Archive(tmp_path / "a").keys()) < 500

@@ -19,7 +19,7 @@ from scratchnet.app.study import archive, cell_run
 
 CELLS = 30
 ASKED = (
-    *("--seeds", str(CELLS), "--data", "digits", "--epochs", "1", "--batch-size", "16"),
+    *("--seeds", str(CELLS), "--data", "digits", "--epochs", "3", "--batch-size", "16"),
     *("--engine", "reference", "-q"),
 )
 MODULES = {
@@ -52,7 +52,7 @@ def until(happened: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def free_port() -> str:
@@ -62,7 +62,8 @@ def free_port() -> str:
 
 
 def rows_in(folder: Path) -> int:
-    return len(list((folder / archive.RUNS).glob("*.parquet")))
+    there = (folder / archive.PLAN).is_file()
+    return len(archive.Archive(folder).keys()) if there else 0
 
 
 def test_every_run_is_there_once_whoever_is_killed(begin, tmp_path):
@@ -103,7 +104,7 @@ def test_every_run_is_there_once_whoever_is_killed(begin, tmp_path):
     rows = [row for path in files for row in pq.ParquetFile(path).read().to_pylist()]
     wanted = {cell.key: cell for cell in archive.Archive(study).plan.cells}
     assert Counter(row["key"] for row in rows) == dict.fromkeys(wanted, 1)
-    for row in rows:
+    for row in rows[::5]:
         alone = cell_run.run(wanted[row["key"]])
         assert {k: v for k, v in row.items() if "seconds" not in k} == {
             k: v for k, v in alone.items() if "seconds" not in k

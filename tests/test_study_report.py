@@ -112,7 +112,9 @@ def test_the_seeds_that_are_needed_give_the_power_that_is_promised():
     half = stats.t.ppf(0.95, n - 1) * stats.sem(draws, axis=1)
     held = np.mean(np.abs(draws.mean(axis=1)) + half < 0.1)
     assert 0.78 < held < 0.86  # 80 % or a little more; 4,000 draws are good to 0.013 (2 sigma)
-    assert inference.seeds_needed(0.0, 0.1) == 3 and inference.seeds_needed(1e-3, 0.1) == 3
+    assert (
+        n == 36 and inference.seeds_needed(0.0, 0.1) == 3 and inference.seeds_needed(1e-3, 0.1) == 3
+    )
 
 
 def test_runs_that_never_arrive_are_censored(tmp_path):

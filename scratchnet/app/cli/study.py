@@ -7,6 +7,7 @@ Keras's cells.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -206,9 +207,7 @@ def _run_missing(kept: Archive, workers: int | None, scheduler: str | None, scre
 
 
 def _print_estimate(folder: Path, plan: StudyPlan, workers: int | None) -> None:
-    """The cells that are missing, and how long they will take by one of each framework."""
-    from dataclasses import asdict
-
+    """The cells that are missing, and how long they will take by an epoch of each framework."""
     from scratchnet.app.study import archive, cluster
 
     there = (folder / archive.PLAN).is_file()
@@ -219,17 +218,17 @@ def _print_estimate(folder: Path, plan: StudyPlan, workers: int | None) -> None:
     seconds: dict[str, float] = {}
     for cell in cells:
         if cell.framework not in seconds:
-            run_cell(cell)  # compiles, traces and loads
+            short = replace(cell, epochs=1)
+            run_cell(short)  # compiles, traces and loads
             start = time.perf_counter()
-            run_cell(cell)
-            seconds[cell.framework] = (time.perf_counter() - start) / cell.epochs
+            run_cell(short)
+            seconds[cell.framework] = time.perf_counter() - start
     side_by_side = workers or cluster.default_workers()
     total = sum(seconds[cell.framework] * cell.epochs for cell in cells) / side_by_side
-    timed = ", ".join(f"{name} {value:.2g} s an epoch" for name, value in seconds.items())
-    print_line(
-        f"{len(cells):,} runs to do, {len(done):,} done. By one run ({timed or 'none'}): about "
-        f"{total:,.0f} s on {side_by_side} workers."
-    )
+    print_line(f"{len(cells):,} runs to do, {len(done):,} done.")
+    if cells:
+        timed = ", ".join(f"{name} {value:.2g} s" for name, value in seconds.items())
+        print_line(f"An epoch takes {timed}: about {total:,.0f} s on {side_by_side} workers.")
 
 
 # --- from the folder alone ------------------------------------------------------------------------

@@ -67,14 +67,14 @@ def schema() -> Any:
     return pa.schema(list(columns.items()))
 
 
-def write_rows(path: Path, rows: Any) -> None:
+def write_rows(path: Path, rows: Any, level: int = 3) -> None:
     """Make rows, or a table of them, a Parquet file, whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = rows if isinstance(rows, pa.Table) else pa.Table.from_pylist(rows, schema())
     with atomic.replacing(path) as file:
-        pq.write_table(table, file, compression="zstd", compression_level=9)
+        pq.write_table(table, file, compression="zstd", compression_level=level)
 
 
 def read_rows(files: Sequence[Path], columns: Sequence[str] | None = None) -> Any:
@@ -188,14 +188,15 @@ def begin(path: str | os.PathLike[str], plan: StudyPlan) -> Archive:
         plan.code = code_version()
         plan.cells  # noqa: B018 what can't be run is refused before there is a folder
         folder.mkdir(parents=True, exist_ok=True)
-        atomic.write(folder / PLAN, _plan_text(plan))
+        atomic.write(folder / PLAN, plan_text(plan))
         archive = Archive(folder)
     archive.hold()
-    atomic.write(folder / PLAN, _plan_text(archive.plan))
+    atomic.write(folder / PLAN, plan_text(archive.plan))
     return archive
 
 
-def _plan_text(plan: StudyPlan) -> str:
+def plan_text(plan: StudyPlan) -> str:
+    """`study.json` of a plan."""
     content = {"format": FORMAT, "code": plan.code, "margin": plan.margin, "target": plan.target}
     return to_json({**content, "grids": plan.grids})
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,14 +24,23 @@ from scratchnet.app.study.cells import Cell, code_version
 
 RETRIES = 2
 """How often Dask tries a cell again that raised an error."""
-AHEAD = 3
+AHEAD = 16
 """Cells in flight for each thread of the cluster, so that none waits for the client."""
+EVERY = 0.25
+"""Seconds between two files at least: rows that come closer together share one."""
 PATIENCE = 300.0
 """Seconds for which a lost scheduler is waited for."""
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 """Processes side by side, each with one thread, don't fight for cores."""
+
+CALM = {
+    "distributed.comm.timeouts.connect": "30s",
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+}
+"""Dask looks at itself less often: on a busy machine that took longer than its work for runs."""
 
 RunCell = Callable[[Cell], Row]
 
@@ -45,7 +55,7 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
     import dask
     from distributed import Client, LocalCluster
 
-    with dask.config.set({"distributed.comm.timeouts.connect": "30s"}):
+    with dask.config.set(CALM):
         if scheduler is not None:
             try:
                 client = Client(scheduler, timeout=PATIENCE, name="study")
@@ -65,11 +75,17 @@ def connected(workers: int | None, scheduler: str | None) -> Iterator[Any]:
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
                 env=ONE_THREAD,
+                preload=[__name__],
                 silence_logs=50,
             ) as cluster,
             Client(cluster, timeout=PATIENCE) as client,
         ):
             yield client
+
+
+def dask_setup(worker: Any) -> None:
+    """Where a worker of a cluster of our own begins: a terminal's Ctrl-C is for the client."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def default_workers() -> int:
@@ -104,7 +120,7 @@ def run_cells(
     code, waiting = code_version(), iter(cells)
     asked: dict[str, Cell] = {}
     failed: dict[str, str] = {}
-    results, window = as_completed(with_results=True), _Window(client)
+    results, window, written = as_completed(with_results=True), _Window(client), -math.inf
 
     def ask(cell: Cell) -> None:
         future = client.submit(checked, run, cell, code, key=cell.key, retries=RETRIES)
@@ -114,6 +130,8 @@ def run_cells(
     for cell in itertools.islice(waiting, window.size()):
         ask(cell)
     for batch in results.batches():
+        time.sleep(max(0.0, written + EVERY - time.monotonic()))
+        batch += results.next_batch(block=False)
         rows = []
         for future, result in batch:
             cell = asked.pop(future.key)
@@ -130,6 +148,7 @@ def run_cells(
                 ask(cell)
         if rows:
             archive.add(rows)
+            written = time.monotonic()
         del batch, future, result, rows  # else the client keeps what is done
         for cell in itertools.islice(waiting, max(0, window.size() - len(asked))):
             ask(cell)

@@ -168,6 +168,8 @@ def words(name: str, value: Any) -> str:
         return SHOWN[value]
     if name == "scaled":
         return "pixels / 255" if value else "raw pixels"
+    if name == "rate_rule":
+        return {"fixed": "rate fixed", "sqrt": "rate by sqrt(batch / 32)"}[value]
     return f"{SETTINGS[name].words} {value}"
 
 
@@ -230,9 +232,6 @@ def seeds_needed(spread: float, margin: float) -> int:
 
     Two one-sided t-tests at 5 % both succeed with a chance of 80 % or more if each does with 90 %;
     the true difference is taken as 0.
-
-    >>> seeds_needed(0.2, 0.1)
-    36
     """
     from statsmodels.stats.power import TTestPower
 
