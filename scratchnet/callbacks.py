@@ -54,6 +54,10 @@ def _is_names(value: Any) -> bool:
     return isinstance(value, tuple | list) and all(isinstance(name, str) for name in value)
 
 
+def _is_tests(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(callable, value.values()))
+
+
 def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike)
 
@@ -78,6 +82,7 @@ _EXPECTED: dict[Callable[..., bool], str] = {
     _is_below_one: "a number below 1",
     _is_text: "text",
     _is_names: "names of attributes",
+    _is_tests: "functions by the names of attributes",
     _is_path: "the name of a file",
     callable: "a function",
 }
@@ -114,7 +119,8 @@ class Callback:
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        test = _is_names if name == "remembered" else self._takes.get(name)
+        of_every_callback = {"remembered": _is_names, "recalls": _is_tests}
+        test = of_every_callback.get(name) or self._takes.get(name)
         if test is not None and not test(value):
             kind = type(self).__name__
             raise ValueError(f"{kind}: {name}={value!r:.80}: expected {_EXPECTED[test]}.")

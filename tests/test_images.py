@@ -200,7 +200,7 @@ def test_a_large_photo_is_made_small_early(tmp_path):
     for name in ("a.jpg", "a.png"):
         read = images.read(saved(tmp_path / name, large))
         assert 2 * images.LARGEST <= max(read.size) < 4 * images.LARGEST
-        assert difference(images.to_mnist(read)[0], images.to_mnist(FIVE)[0]) < 0.1
+        assert difference(images.to_mnist(read)[0], images.to_mnist(FIVE)[0]) < ONE_FINE_PIXEL
 
 
 # --- files that mean harm -------------------------------------------------------------------------

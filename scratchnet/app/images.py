@@ -275,7 +275,7 @@ def to_mnist(image: Image.Image) -> tuple[NDArray[np.uint8], Findings]:
     >>> page.paste("black", (140, 100, 160, 300))
     >>> one, findings = to_mnist(page)
     >>> one.shape, int((one > 0).sum()), findings.reasons
-    ((28, 28), 40, ())
+    ((28, 28), 57, ())
     """
     image = _opaque(image)
     ready = _ready(image)

@@ -59,19 +59,7 @@ class CategoricalCrossentropy(SparseCategoricalCrossentropy):
         return Loss.get_config(self) | asked | self.beyond_keras()
 
 
-class PlainLoss(Loss):
-    """A loss without arguments of its own, called by its family's name unless it is given one."""
-
-    def __init__(
-        self,
-        reduction: str | None = "sum_over_batch_size",
-        name: str | None = None,
-        dtype: Any = None,
-    ):
-        super().__init__(name, reduction, dtype)
-
-
-class MeanSquaredError(PlainLoss):
+class MeanSquaredError(Loss):
     """mean_k (a_k - t_k)^2 for targets t (B, K).
 
     >>> float(MeanSquaredError()([[1.0, 2.0]], [[3.0, 2.0]]))
@@ -79,6 +67,14 @@ class MeanSquaredError(PlainLoss):
     """
 
     family = "mean_squared_error"
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mean_squared_error",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)
 
     def reading(self, head: str) -> str:
         return "outputs"

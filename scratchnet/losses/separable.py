@@ -16,7 +16,7 @@ import numpy as np
 from scratchnet.engines import Array, LossFunction
 from scratchnet.engines.reference import EPSILON
 from scratchnet.losses.calls import alike
-from scratchnet.losses.dense_targets import PlainLoss, check_smoothing
+from scratchnet.losses.dense_targets import check_smoothing
 from scratchnet.losses.loss import Loss
 
 
@@ -205,7 +205,7 @@ class BinaryCrossentropy(Loss):
         return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-class _OfOutputs(PlainLoss):
+class _OfOutputs(Loss):
     """A loss that reads every head's outputs, by one function."""
 
     _pair: LossFunction
@@ -226,6 +226,14 @@ class MeanAbsoluteError(_OfOutputs):
 
     family, _pair = "mean_absolute_error", ABSOLUTE
 
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "mean_absolute_error",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)
+
 
 class Huber(_OfOutputs):
     """mean_k of d_k^2 / 2 where |d_k| <= delta, else delta |d_k| - delta^2 / 2, for d = a - t.
@@ -245,7 +253,7 @@ class Huber(_OfOutputs):
         name: str | None = "huber_loss",
         dtype: Any = None,
     ):
-        super().__init__(reduction, name, dtype)
+        super().__init__(name, reduction, dtype)
         if not isinstance(delta, int | float | np.number) or not delta > 0:
             raise ValueError(f"Huber: delta={delta!r}: expected a number > 0.")
         self.delta = float(delta)
@@ -265,3 +273,11 @@ class KLDivergence(_OfOutputs):
     """
 
     family, _pair = "kl_divergence", DIVERGENCE
+
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "kl_divergence",
+        dtype: Any = None,
+    ):
+        super().__init__(name, reduction, dtype)

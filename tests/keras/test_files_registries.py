@@ -24,7 +24,8 @@ from scratchnet import (
     optimizers,
     regularizers,
 )
-from scratchnet.optimizers import schedules, updates
+from scratchnet.optimizers import schedules
+from scratchnet.optimizers.options import OPTIONS
 from scratchnet.saving import keras_files
 
 RNG = np.random.default_rng(11)
@@ -127,7 +128,7 @@ def test_whatever_slots_an_optimizer_has(case, tmp_path):
 
 def test_every_option_has_a_case():
     tried = {option for _, options in VARIANTS.values() for option in options}
-    assert updates.OPTIONS.keys() - tried == {*REFUSED_OPTIONS}
+    assert OPTIONS.keys() - tried == {*REFUSED_OPTIONS}
 
 
 SCHEDULES = {

@@ -5,11 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from keras_ref import cell_run_keras
 from scratchnet.app.cli.study import run_cell
 from scratchnet.app.study import cell_run
 from scratchnet.app.study.cells import Cell
+
+
+@pytest.fixture(autouse=True)
+def threads_as_they_are(monkeypatch):
+    """TensorFlow runs already in a process of tests, and takes no other number of threads."""
+    monkeypatch.setattr(cell_run_keras, "limit_threads", lambda threads: None)
+
 
 CELL = Cell(data="digits", epochs=1, batch_size=48, framework="keras", dtype="float64")
 

@@ -1,13 +1,15 @@
 /* From strokes of a pen to an image as MNIST's makers would have made it.
 
    A stroke is a list of points [x, y] on a pad from 0 to 1, downwards and to the right. Images are
-   Float32Arrays of rows, 0 for paper to 255 for ink. As in images.py the ink is brought to a box of
-   20 x 20 pixels, antialiased and keeping its shape, and whole pixels move its centre of mass to the
-   middle of 28 x 28. The pen is as wide as MNIST's there, on whatever part of the pad one drew. Read network.js for what happens next. */
+   Float32Arrays of rows, 0 for paper to 255 for ink. As in images.py the ink is scaled to LENGTH of
+   28 pixels, antialiased and keeping its shape, with its centre of mass in the middle of 28 x 28. The
+   pen is as wide as MNIST's there, on whatever part of the pad one drew. Read network.js for what
+   happens next. */
 "use strict";
 
 const PAD = 280; // pixels on a side of the drawing that is scaled down
 const PEN = 0.085; // its width on the pad that one sees
+const LENGTH = 18.75; // of a digit in a field of 28 pixels: images.LENGTH says why
 
 /** Draw strokes with a round pen onto a square canvas of any size, smoothed between points. */
 function drawStrokes(context, strokes, side, pen = PEN) {
@@ -34,14 +36,14 @@ function drawStrokes(context, strokes, side, pen = PEN) {
   }
 }
 
-/** A pen of this width leaves strokes of 20 * 0.15 / 1.15 = 2.6 pixels in the box: MNIST's median. */
+/** A pen of this width leaves strokes of LENGTH * 0.16 / 1.16 = 2.6 pixels: MNIST's median. */
 function penFor(strokes) {
   const points = strokes.flat();
   const extents = [0, 1].map((axis) => {
     const places = points.map((point) => point[axis]);
     return Math.max(...places) - Math.min(...places);
   });
-  return Math.max(0.15 * Math.max(...extents), PEN / 4); // a dot has no extent
+  return Math.max(0.16 * Math.max(...extents), PEN / 4); // a dot has no extent
 }
 
 /** Strokes as ink on a pad of PAD x PAD pixels. */
@@ -69,52 +71,46 @@ function boxOf(ink, side) {
 /** To the nearest whole number; halves to the even one, as NumPy and Python do. */
 const rounded = (v) => (Math.abs(v % 1) === 0.5 ? 2 * Math.round(v / 2) : Math.round(v));
 
-/** How much a pixel counts at a distance x, in new pixels, from the middle of the new one: Hamming's
- *  window over the sinc, as Pillow's HAMMING has it. */
-function hamming(x) {
-  if (x === 0 || Math.abs(x) >= 1) return x === 0 ? 1 : 0;
-  const angle = Math.PI * x;
-  return (Math.sin(angle) / angle) * (0.54 + 0.46 * Math.cos(angle));
-}
-
-/** Rows of pixels to rows of `to`, each a weighted mean of those around it; and transposed, so that
- *  doing it twice scales both ways. */
-function shrunk(rows, to) {
-  const from = rows[0].length;
-  const step = Math.max(from / to, 1); // a dot is enlarged
-  return Array.from({ length: to }, (_, i) => {
-    const middle = (i + 0.5) * (from / to) - 0.5;
-    const first = Math.max(0, Math.ceil(middle - step));
-    const count = Math.min(from - 1, Math.floor(middle + step)) - first + 1;
-    const weights = Array.from({ length: count }, (_, j) => hamming((first + j - middle) / step));
-    const total = weights.reduce((sum, w) => sum + w, 0);
-    return rows.map((row) => weights.reduce((sum, w, j) => sum + w * row[first + j], 0) / total);
+/** The pixels whose middles lie in each of `side` equal parts of a window, as [first, end): what
+ *  Pillow's BOX takes the mean of, which keeps a window's ends in single precision. */
+function parts(start, end, side) {
+  const [low, high] = [Math.fround(start), Math.fround(end)];
+  const each = Math.fround(high - low) / side;
+  const half = Math.max(each, 1) / 2; // a dot is enlarged
+  return Array.from({ length: side }, (_, i) => {
+    const middle = low + (i + 0.5) * each;
+    return [Math.floor(middle - half - 0.5) + 1, Math.floor(middle + half - 0.5) + 1];
   });
 }
 
-/** Ink on a square of `from` pixels a side to an image of `side`: the longer side of its box to 20
- *  of 28 pixels, the darkest to 255, the centre of mass to the middle. No ink, an empty image. */
+/** Ink on a square of `from` pixels a side to an image of `side`: the longer side of its box to
+ *  LENGTH of 28 pixels, the darkest to 255, the centre of mass to the middle of pixel 14 of 28, or as
+ *  near as leaves all ink on the image. No ink, an empty image. */
 function centred(ink, from, side) {
   const image = new Float32Array(side * side);
   const box = boxOf(ink, from);
   if (!box) return image;
   const [left, top, width, height] = box;
-  const scale = rounded((side * 20) / 28) / Math.max(width, height);
-  const [columns, rows] = [width, height].map((length) => Math.max(1, rounded(length * scale)));
-  const cut = Array.from({ length: height }, (_, y) => {
-    const start = (top + y) * from + left;
-    return ink.subarray(start, start + width);
+  const each = Math.max(width, height) / ((LENGTH * side) / 28);
+  const margin = Math.ceil(side * each); // of paper around the box, on which the window lies
+  let [mass, right, down] = [0, 0, 0];
+  const value = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : ink[(top + y) * from + left + x]);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      [mass, right, down] = [mass + value(x, y), right + x * value(x, y), down + y * value(x, y)];
+  const [columns, rows] = [[right / mass, width], [down / mass, height]].map(([mean, length]) => {
+    const wanted = margin + 0.5 + mean - (side / 2 + 0.5) * each;
+    const start = Math.min(Math.max(wanted, margin + length - side * each), margin);
+    return parts(start, start + side * each, side);
   });
-  const grey = shrunk(shrunk(cut, columns), rows);
-  const darkest = Math.max(...grey.flat());
-  const cells = grey.flatMap((row, y) => row.map((v, x) => ({ x, y, v: rounded((255 * v) / darkest) })));
-  const mass = cells.reduce((sum, cell) => sum + cell.v, 0);
-  const [right, down] = [["x", columns], ["y", rows]].map(([axis, length]) => {
-    const middle = cells.reduce((sum, cell) => sum + cell.v * cell[axis], 0) / mass;
-    return Math.max(0, Math.min(rounded(side / 2 - middle), side - length)); // all ink stays inside
-  });
-  for (const { x, y, v } of cells) image[(y + down) * side + x + right] = v;
-  return image;
+  for (const [i, [y0, y1]] of rows.entries())
+    for (const [j, [x0, x1]] of columns.entries()) {
+      let sum = 0;
+      for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) sum += value(x - margin, y - margin);
+      image[i * side + j] = sum / ((x1 - x0) * (y1 - y0));
+    }
+  const darkest = Math.max(...image);
+  return image.map((v) => rounded((255 * v) / darkest));
 }
 
 /** Ten digits as a pen draws them, in hundredths of the pad. */
