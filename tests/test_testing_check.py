@@ -380,3 +380,9 @@ def test_a_strategy_is_shrunk_to_the_smallest_example():
     with pytest.raises(LawError) as caught:
         check((f, np.ones_like), arrays(st.just((2, 2)), fills=("integers", "large")))
     assert caught.value.law == "gradients"
+
+
+def test_the_smallest_example_of_a_strategy_is_named():
+    with pytest.raises(LawError) as caught:
+        check((np.tanh, lambda z: 1 - z**2), arrays((2, 2), fills=("integers", "normal")))
+    assert caught.value.bug == "tanh' of Z"

@@ -230,9 +230,9 @@ def our_cache() -> str:
 def check_allowed(name: str, folder: str, download: bool, remedy: str) -> None:
     """Refuse to fetch a data set into our `folder` where that is not wanted.
 
-    >>> check_allowed("MNIST", "cache", download=False, remedy="Name a file")
+    >>> check_allowed("MNIST", "cache", download=False, remedy="Wait")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    scratchnet.datasets.formats.DatasetUnavailableError: ...MNIST...
+    scratchnet.datasets.formats.DatasetUnavailableError: MNIST: is neither in Keras's cache ...
     """
     if not download or os.environ.get("SCRATCHNET_OFFLINE", "0") not in ("", "0"):
         raise DatasetUnavailableError(

@@ -56,7 +56,8 @@ class Examination:
     subject: Subject
     draws: Draws
     settings: CheckSettings
-    name_bug: Callable[[Subject, Point, Array, list[Subject]], LikelyBug]
+    name_bug: Callable[[Subject, Point, Array, list[Subject]], LikelyBug] | None
+    """What explains a wrong gradient; None where it is only asked whether one is wrong."""
     relatives: Callable[[], list[Subject]] = list
     """The same code bound to other sizes, for naming."""
     remarks: list[str] = field(default_factory=list)
@@ -297,6 +298,8 @@ class Examination:
     def fail(self, point: Point, dy: Array, report: gradcheck.Report) -> None:
         """Raise the failure, on the smallest example found, with values that two methods give."""
         self.subject.last_point = point
+        if self.name_bug is None:
+            raise self._error("gradients", "wrong", {})
         subject, point, dy = smaller(self.subject, point, dy, self.judged)
         got = self.conformed(subject.gradients(point, dy), point)
         right, method = right_gradients(subject, point, dy, got)
