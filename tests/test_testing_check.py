@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import unittest
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -386,3 +387,33 @@ def test_the_smallest_example_of_a_strategy_is_named():
     with pytest.raises(LawError) as caught:
         check((np.tanh, lambda z: 1 - z**2), arrays((2, 2), fills=("integers", "normal")))
     assert caught.value.bug == "tanh' of Z"
+    assert caught.value.__context__ is None, "the search's own failure is shown too"
+
+
+def test_what_was_wrong_once_is_not_right_at_a_second_look():
+    """Wrong in the search, and right as soon as Hypothesis has handed over its smallest example."""
+    over = []
+
+    def slope(z):
+        return 1 - np.tanh(z) ** 2 if over else z
+
+    search = hypothesis.given
+
+    def given_and_told(strategy):
+        def wrap(function):
+            honest = search(strategy)(function)
+
+            def run():
+                try:
+                    honest()
+                finally:
+                    over.append(True)
+
+            return run
+
+        return wrap
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(hypothesis, "given", given_and_told)
+        with pytest.raises(LawError):
+            check((np.tanh, slope), arrays((2, 2), fills=("integers",)))

@@ -332,9 +332,13 @@ def by_strategy(
         with undisturbed():
             last.append(examined(subject, drawn, options, settings, domain, name_bug=None))
 
+    failure: LawError | None = None
     try:
         every()
-    except LawError:
+    except LawError as error:
+        failure = error
+    if failure is not None:
         with undisturbed():
-            return examined(subject, smallest, options, settings, domain)
+            examined(subject, smallest, options, settings, domain)
+        raise failure  # should it be right now, it was wrong all the same
     return last[-1]
