@@ -43,20 +43,26 @@ def left(outcome):
     return outcome.model.theta.tobytes(), columns, scores, outcome.drifts, outcome.result["misread"]
 
 
+def cut_off(folder, after):
+    """Checkpoints of a training that ends when so many have been written."""
+    kept = RunCheckpoints(folder)
+    kept.written = []
+
+    def save(state):
+        RunCheckpoints.save(kept, state)
+        kept.written.append(state)
+        if len(kept.written) == after:
+            raise CutOffError
+
+    kept.save = save
+    return kept
+
+
 @pytest.mark.parametrize("cut", [1, 2])
 def test_both_end_as_if_nothing_had_happened(cut, tmp_path, monkeypatch):
     wanted = left(compare.compare(data(), SETTINGS))
     with RunFolder(tmp_path / "a", "compare", {}) as folder:
-        kept = RunCheckpoints(folder)
-        written = []
-
-        def save(state):
-            RunCheckpoints.save(kept, state)
-            written.append(state)
-            if len(written) == cut:
-                raise CutOffError
-
-        kept.save = save
+        kept = cut_off(folder, cut)
         with pytest.raises(CutOffError):
             compare.compare(data(), SETTINGS, save_epoch=folder.save_epoch, backup=kept)
     with RunFolder(tmp_path / "a", "compare", {}, resumed=True) as folder:
@@ -86,17 +92,9 @@ def test_a_proof_ends_as_if_nothing_had_happened(cut, tmp_path):
 
     wanted = compare.prove(data(), SETTINGS)
     assert wanted.result["parity"]
-    written = []
     with RunFolder(tmp_path / "a", "proof", {}) as folder:
-        kept = RunCheckpoints(folder)
-
-        def save(state):
-            RunCheckpoints.save(kept, state)
-            written.append(state)
-            if len(written) == cut:
-                raise CutOffError
-
-        kept.save = save
+        kept = cut_off(folder, cut)
+        written = kept.written
         with pytest.raises(CutOffError):
             compare.prove(data(), SETTINGS, save_epoch=folder.save_epoch, backup=kept)
     with RunFolder(tmp_path / "a", "proof", {}, resumed=True) as folder:
