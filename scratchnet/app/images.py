@@ -2,9 +2,10 @@
 
 `read` turns a file into an upright picture without transparency, and refuses in one line what is no
 picture, is damaged, or is too large to be decoded safely. `to_mnist` finds the ink whatever paper,
-pen and lamp were, then does what MNIST's makers did: the longer side to LENGTH pixels, antialiased,
-the centre of mass to the middle of 28 x 28. It reads one digit, never a number of several, and says
-what it found and why that may be no digit. `cli/predict.py` shows what a model makes of it.
+pen and lamp were, then does nearly what MNIST's makers did: the longer side to LENGTH pixels, where
+theirs were 20, antialiased, the centre of mass to the middle of 28 x 28. It reads one digit, never
+a number of several, and says what it found and why that may be no digit. `cli/predict.py` shows
+what a model makes of it.
 
 Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document recognition,
 Proc. IEEE 86 (1998), section III.A, and http://yann.lecun.com/exdb/mnist.
